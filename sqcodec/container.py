@@ -1,0 +1,400 @@
+"""The `.sqc` code file: tokens of one recording as bytes. Specified in docs/code-file.md.
+
+Bytes only: this module imports no model and nothing of the package. A file is a header with its own CRC-32,
+a mixed-radix payload, and a CRC-32 over everything before it. Reading checks each length against the bytes
+that are there before it allocates anything, so the memory used is bounded by the size of the file.
+
+Letters: C channels, N tokens per channel, K codebook size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+MAGIC = b"\x89SQC"
+VERSION = 1
+PAYLOAD_MIXED_RADIX = 0
+HASH_BYTES = 8
+MAX_CODEBOOK_SIZE = 2**63
+MAX_CHANNELS = 1024
+MAX_SAMPLE_RATE = 2**31 - 1
+MAX_COUNT = 2**62
+MAX_NAME_BYTES = 255
+BLOCK_BITS = 4096
+
+_PREFIX_BYTES = 8  # magic 4, version 1, payload kind 1, header length 2
+_CRC_BYTES = 4
+
+
+class ContainerError(ValueError):
+    """The bytes are not a whole, undamaged code file, or the values cannot be stored in one."""
+
+
+@dataclass(frozen=True)
+class CodeHeader:
+    """What a code file says about its tokens.
+
+    model: name of the model that made the tokens, 1 to 255 bytes of UTF-8, printable.
+    weights_hash: hex SHA-256 of the model's weights file; only the first 16 digits are kept in the file.
+    sample_rate: rate of the coded audio, Hz. original_sample_rate: rate of the audio that went in, Hz.
+    num_samples: samples per channel at `original_sample_rate`.
+    num_channels, num_tokens: C and N. levels: scalar quantizer levels whose product is K, or None.
+    codebook_size: K, 2 to 2**63.
+    """
+
+    model: str
+    weights_hash: str
+    sample_rate: int
+    original_sample_rate: int
+    num_samples: int
+    num_channels: int
+    num_tokens: int
+    codebook_size: int
+    levels: tuple[int, ...] | None = None
+
+    @property
+    def coded_length(self) -> int:
+        """Samples per channel at `sample_rate`: ceil(num_samples * sample_rate / original_sample_rate)."""
+        return -(-self.num_samples * self.sample_rate // self.original_sample_rate)
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the recording, seconds."""
+        return self.num_samples / self.original_sample_rate
+
+    def matches(self, weights_hash: str) -> bool:
+        """Whether `weights_hash` (hex SHA-256, 16 digits or more) is that of the model of this file."""
+        return weights_hash.lower()[: 2 * HASH_BYTES] == self.weights_hash.lower()[: 2 * HASH_BYTES]
+
+
+def dumps(header: CodeHeader, tokens: np.ndarray) -> bytes:
+    """The code file of `tokens`, int [C, N] in 0..K-1. Raises ContainerError on values out of range."""
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 2 or tokens.shape != (header.num_channels, header.num_tokens):
+        raise ContainerError(
+            f"tokens have shape {list(tokens.shape)}, the header says "
+            f"[{header.num_channels}, {header.num_tokens}] (channels, tokens)"
+        )
+    head = _dump_header(header)
+    body = head + pack_tokens(tokens.T, header.codebook_size)
+    return body + _crc(body)
+
+
+def loads(data: bytes) -> tuple[CodeHeader, np.ndarray]:
+    """Header and tokens (int64 [C, N]) of a code file. Raises ContainerError on anything but a whole one."""
+    header, start = _load_header(data)
+    count = header.num_channels * header.num_tokens
+    size = packed_size(count, header.codebook_size)
+    expected = start + size + _CRC_BYTES
+    if len(data) < expected:
+        raise ContainerError(
+            f"truncated in the payload: {len(data)} bytes, where {header.num_channels} x {header.num_tokens} "
+            f"tokens of {header.codebook_size} codes need {expected}"
+        )
+    if len(data) > expected:
+        raise ContainerError(f"{len(data) - expected} bytes too many after the end of the code file")
+    if _crc(data[:-_CRC_BYTES]) != data[-_CRC_BYTES:]:
+        raise ContainerError("the payload is damaged: its CRC-32 does not match")
+    flat = unpack_tokens(data[start : start + size], count, header.codebook_size)
+    return header, np.ascontiguousarray(flat.reshape(header.num_tokens, header.num_channels).T)
+
+
+def loads_header(data: bytes) -> CodeHeader:
+    """The header alone; the payload is not looked at. Raises ContainerError."""
+    return _load_header(data)[0]
+
+
+def write(path: str | os.PathLike[str], header: CodeHeader, tokens: np.ndarray) -> int:
+    """Write a code file and return its size in bytes. The file appears whole or not at all.
+
+    Raises ContainerError on values that do not fit, OSError (naming the file) where it cannot be written.
+    """
+    data = dumps(header, tokens)
+    target = Path(path)
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise type(error)(error.errno, error.strerror, str(target)) from None
+        raise
+    return len(data)
+
+
+def read(path: str | os.PathLike[str]) -> tuple[CodeHeader, np.ndarray]:
+    """Header and tokens (int64 [C, N]) of a code file. Raises ContainerError (naming the file) or OSError."""
+    data = Path(path).read_bytes()
+    try:
+        return loads(data)
+    except ContainerError as error:
+        raise ContainerError(f"{path}: {error}") from None
+
+
+# ---- header
+
+
+def _dump_header(header: CodeHeader) -> bytes:
+    _check(header)
+    name = header.model.encode()
+    numbers = (
+        *(header.sample_rate, header.original_sample_rate, header.num_channels),
+        *(header.num_samples, header.num_tokens),
+        *(len(header.levels or ()), *(header.levels or (header.codebook_size,))),
+    )
+    weights_hash = bytes.fromhex(header.weights_hash[: 2 * HASH_BYTES])
+    body = b"".join(map(_varint, numbers)) + weights_hash + _varint(len(name)) + name
+    length = _PREFIX_BYTES + len(body) + _CRC_BYTES
+    head = MAGIC + bytes([VERSION, PAYLOAD_MIXED_RADIX]) + length.to_bytes(2, "little") + body
+    return head + _crc(head)
+
+
+def _load_header(data: bytes) -> tuple[CodeHeader, int]:
+    """Header and the offset of the payload."""
+    if not data:
+        raise ContainerError("empty: 0 bytes where a code file should be")
+    if data[:4] != MAGIC[: len(data[:4])]:
+        raise ContainerError(f"not a code file: it starts with {data[:4]!r}, not {MAGIC!r}")
+    if len(data) < _PREFIX_BYTES:
+        raise ContainerError(f"truncated in the header: {len(data)} bytes")
+    version, payload_kind, length = data[4], data[5], int.from_bytes(data[6:8], "little")
+    if version != VERSION:
+        raise ContainerError(f"version {version} of the code file; this program reads version {VERSION}")
+    if len(data) < length:
+        raise ContainerError(f"truncated in the header: {len(data)} bytes of {length}")
+    if length < _PREFIX_BYTES + _CRC_BYTES:
+        raise ContainerError(f"the header is damaged: a length of {length} bytes is too short")
+    end = length - _CRC_BYTES
+    if _crc(data[:end]) != data[end:length]:
+        raise ContainerError("the header is damaged: its CRC-32 does not match")
+    if payload_kind != PAYLOAD_MIXED_RADIX:
+        raise ContainerError(f"unknown payload kind {payload_kind}; known is {PAYLOAD_MIXED_RADIX}")
+    fields = _Fields(data[_PREFIX_BYTES:end])
+    sample_rate, original_rate, channels, samples, tokens = (fields.varint() for _ in range(5))
+    num_levels = fields.varint()
+    if num_levels > 63:
+        raise ContainerError(f"{num_levels} levels; at most 63 fit a codebook of 2**63")
+    levels = tuple(fields.varint() for _ in range(num_levels)) or None
+    codebook_size = _product(levels) if levels else fields.varint()
+    weights_hash = fields.take(HASH_BYTES).hex()
+    try:
+        model = fields.take(fields.varint()).decode()
+    except UnicodeDecodeError:
+        raise ContainerError("the model name in the header is not UTF-8") from None
+    if fields.remaining:
+        raise ContainerError(f"{fields.remaining} unknown bytes at the end of the header")
+    header = CodeHeader(
+        model, weights_hash, sample_rate, original_rate, samples, channels, tokens, codebook_size, levels
+    )
+    _check(header)
+    return header, length
+
+
+def _check(header: CodeHeader) -> None:
+    """Every value in its range, in both directions."""
+    ranges = {
+        "sample_rate": (header.sample_rate, MAX_SAMPLE_RATE),
+        "original_sample_rate": (header.original_sample_rate, MAX_SAMPLE_RATE),
+        "num_channels": (header.num_channels, MAX_CHANNELS),
+        "num_samples": (header.num_samples, MAX_COUNT),
+        "num_tokens": (header.num_tokens, MAX_COUNT),
+    }
+    for name, (value, maximum) in ranges.items():
+        if not 1 <= value <= maximum:
+            raise ContainerError(f"{name} is {value}; allowed are 1 to {maximum}")
+    if header.levels is not None:
+        if not header.levels or min(header.levels) < 2 or _product(header.levels) != header.codebook_size:
+            raise ContainerError(
+                f"levels {list(header.levels)} must each be 2 or more, with the codebook size "
+                f"{header.codebook_size} as their product"
+            )
+    if not 2 <= header.codebook_size <= MAX_CODEBOOK_SIZE:
+        raise ContainerError(f"codebook size {header.codebook_size}; allowed are 2 to 2**63")
+    if not header.model.isprintable() or not 1 <= len(header.model.encode()) <= MAX_NAME_BYTES:
+        raise ContainerError(f"model name {header.model!r}; allowed: 1 to {MAX_NAME_BYTES} printable bytes")
+    digits = header.weights_hash[: 2 * HASH_BYTES]
+    if len(digits) != 2 * HASH_BYTES or any(digit not in "0123456789abcdefABCDEF" for digit in digits):
+        raise ContainerError(f"weights hash {header.weights_hash!r}; needed are 16 hex digits or more")
+
+
+class _Fields:
+    """A cursor over the header's fields that never reads past their end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+
+    @property
+    def remaining(self) -> int:
+        return len(self._data) - self._position
+
+    def take(self, count: int) -> bytes:
+        if count > self.remaining:
+            raise ContainerError(f"the header ends early: {count} bytes needed, {self.remaining} left")
+        self._position += count
+        return self._data[self._position - count : self._position]
+
+    def varint(self) -> int:
+        value = 0
+        for shift in range(0, 70, 7):
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if byte == 0 and shift > 0 or value >= 2**64:
+                    break
+                return value
+        raise ContainerError("a number in the header is not a canonical LEB128 of at most 64 bits")
+
+
+def _varint(value: int) -> bytes:
+    """Unsigned LEB128: 7 bits a byte, least significant first, the high bit set on all but the last."""
+    value = int(value)
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _product(values: Sequence[int]) -> int:
+    product = 1
+    for value in values:
+        product *= int(value)
+    return product
+
+
+def _crc(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(_CRC_BYTES, "little")
+
+
+# ---- payload
+
+
+def block_tokens(codebook_size: int) -> int:
+    """Tokens in one full block of the payload: as many as surely fit 4096 bits."""
+    return BLOCK_BITS // (codebook_size - 1).bit_length()
+
+
+def packed_size(count: int, codebook_size: int) -> int:
+    """Bytes that `count` tokens of K codes take: log2(K) bits each, within 0.3 %, and less than a byte."""
+    block = block_tokens(codebook_size)
+    full, rest = divmod(count, block)
+    return full * _block_bytes(block, codebook_size) + _block_bytes(rest, codebook_size)
+
+
+def pack_tokens(tokens: np.ndarray, codebook_size: int) -> bytes:
+    """Mixed-radix payload of integer tokens in 0..K-1, any shape, in C order. Raises ContainerError."""
+    _check_codebook_size(codebook_size)
+    flat = np.asarray(tokens).reshape(-1)
+    if flat.dtype.kind not in "iu":
+        raise ContainerError(f"tokens must be integers, not {flat.dtype}")
+    if flat.size and not (0 <= int(flat.min()) and int(flat.max()) < codebook_size):
+        raise ContainerError(
+            f"tokens lie in {int(flat.min())}..{int(flat.max())}; with {codebook_size} codes they must lie "
+            f"in 0..{codebook_size - 1}"
+        )
+    flat = flat.astype(np.int64, copy=False)
+    block = block_tokens(codebook_size)
+    size = _block_bytes(block, codebook_size)
+    per_digit, base = _digit(codebook_size)
+    full = flat.size // block
+    parts = []
+    if full:
+        digits = _to_digits(flat[: full * block].reshape(full, block), codebook_size, per_digit)
+        parts += [_horner(row.tolist(), base).to_bytes(size, "little") for row in digits]
+    if rest := flat.size - full * block:
+        digits = _to_digits(flat[full * block :].reshape(1, rest), codebook_size, per_digit)
+        parts.append(_horner(digits[0].tolist(), base).to_bytes(_block_bytes(rest, codebook_size), "little"))
+    return b"".join(parts)
+
+
+def unpack_tokens(data: bytes, count: int, codebook_size: int) -> np.ndarray:
+    """The `count` tokens (int64 [count]) of a payload. Raises ContainerError where it does not hold them."""
+    _check_codebook_size(codebook_size)
+    if count < 0 or len(data) != packed_size(count, codebook_size):
+        raise ContainerError(
+            f"{len(data)} bytes of payload; {count} tokens of {codebook_size} codes take "
+            f"{packed_size(max(count, 0), codebook_size)}"
+        )
+    tokens = np.empty(count, np.int64)
+    block = block_tokens(codebook_size)
+    size = _block_bytes(block, codebook_size)
+    full = count // block
+    if full:
+        _unpack_blocks(data, size, tokens[: full * block].reshape(full, block), codebook_size)
+    if rest := count - full * block:
+        tail = data[full * size :]
+        _unpack_blocks(tail, len(tail), tokens[-rest:].reshape(1, rest), codebook_size)
+    return tokens
+
+
+def _unpack_blocks(data: bytes, size: int, out: np.ndarray, codebook_size: int) -> None:
+    """Fill `out` [blocks, tokens] from blocks of `size` bytes."""
+    per_digit, base = _digit(codebook_size)
+    num_blocks, block = out.shape
+    num_digits = -(-block // per_digit)
+    limit = codebook_size**block
+    digits = np.empty((num_blocks, num_digits), np.int64)
+    for index in range(num_blocks):
+        value = int.from_bytes(data[index * size : (index + 1) * size], "little")
+        if value >= limit:
+            raise ContainerError(f"the payload is damaged: block {index} holds a value out of range")
+        row = []
+        for _ in range(num_digits):
+            value, digit = divmod(value, base)
+            row.append(digit)
+        digits[index] = row
+    for offset in range(per_digit):
+        columns = out[:, offset::per_digit]
+        digits, remainder = np.divmod(digits, codebook_size) if per_digit > 1 else (digits, digits)
+        columns[:] = remainder[:, : columns.shape[1]]
+
+
+def _to_digits(blocks: np.ndarray, codebook_size: int, per_digit: int) -> np.ndarray:
+    """Join tokens to digits below 2**63: [blocks, tokens] -> [blocks, ceil(tokens / per_digit)]."""
+    digits = np.zeros((blocks.shape[0], -(-blocks.shape[1] // per_digit)), np.int64)
+    for offset in reversed(range(per_digit)):
+        columns = blocks[:, offset::per_digit]
+        if per_digit > 1:
+            digits *= codebook_size
+        digits[:, : columns.shape[1]] += columns
+    return digits
+
+
+def _digit(codebook_size: int) -> tuple[int, int]:
+    """How many tokens fit one digit of at most 63 bits, and the digit's base."""
+    per_digit = 1
+    while codebook_size ** (per_digit + 1) <= 2**63:
+        per_digit += 1
+    return per_digit, codebook_size**per_digit
+
+
+def _horner(digits: list[int], base: int) -> int:
+    value = 0
+    for digit in reversed(digits):
+        value = value * base + digit
+    return value
+
+
+def _block_bytes(count: int, codebook_size: int) -> int:
+    """Bytes of one block: the least m with K**count <= 256**m."""
+    return -(-(codebook_size**count - 1).bit_length() // 8)
+
+
+def _check_codebook_size(codebook_size: int) -> None:
+    if not 2 <= codebook_size <= MAX_CODEBOOK_SIZE:
+        raise ContainerError(f"codebook size {codebook_size}; allowed are 2 to 2**63")
