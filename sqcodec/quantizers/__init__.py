@@ -1,0 +1,28 @@
+"""The one quantizer of a codec: FSQ, FSP (scalar) or VP (vector), behind one interface."""
+
+from __future__ import annotations
+
+from sqcodec.config import QuantizerConfig
+from sqcodec.quantizers.base import Quantizer, QuantizerOutput, join_digits, split_digits
+from sqcodec.quantizers.scalar import FSP, FSQ
+from sqcodec.quantizers.vector import VectorQuantizer
+
+__all__ = [
+    "FSP",
+    "FSQ",
+    "Quantizer",
+    "QuantizerOutput",
+    "VectorQuantizer",
+    "build_quantizer",
+    "join_digits",
+    "split_digits",
+]
+
+
+def build_quantizer(config: QuantizerConfig, feature_dim: int) -> Quantizer:
+    """The quantizer that the configuration describes, for features of `feature_dim` channels."""
+    if config.kind == "fsq":
+        return FSQ(feature_dim, config.levels, config.noise_rate, config.variant)
+    if config.kind == "fsp":
+        return FSP(feature_dim, config.levels, config.noise_rate, config.activation)
+    return VectorQuantizer(feature_dim, config.dim, config.size)

@@ -1,0 +1,105 @@
+"""What all quantizers share: one result, one interface, mixed-radix indices.
+
+Letters: B batch, N tokens, C feature channels, D code dimensions, K codebook size.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass
+class QuantizerOutput:
+    """What one pass through a quantizer gives."""
+
+    features: Tensor
+    """[B, N, C], the dtype of the input: what the decoder sees."""
+    indices: Tensor
+    """[B, N], int64: the tokens."""
+    loss: Tensor
+    """Scalar, float32: added to the training loss."""
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    """Scalars to log, detached."""
+
+
+def radix_basis(levels: tuple[int, ...]) -> tuple[int, ...]:
+    """Weight of each digit in an index: 1, L1, L1 L2, ... (the first dimension is the lowest digit)."""
+    return tuple(math.prod(levels[:position]) for position in range(len(levels)))
+
+
+def join_digits(digits: Tensor, levels: tuple[int, ...]) -> Tensor:
+    """Digits [..., D], integers with 0 <= digit < its level, to int64 indices [...]."""
+    basis = torch.tensor(radix_basis(levels), device=digits.device)
+    return (digits.long() * basis).sum(dim=-1)
+
+
+def split_digits(indices: Tensor, levels: tuple[int, ...]) -> Tensor:
+    """Indices [...], 0 <= index < prod(levels), to int64 digits [..., D]."""
+    basis = torch.tensor(radix_basis(levels), device=indices.device)
+    radix = torch.tensor(levels, device=indices.device)
+    return (indices.long().unsqueeze(-1) // basis) % radix
+
+
+def project(features: Tensor, linear: nn.Linear) -> Tensor:
+    """`linear` in float32, whatever the autocast context and the dtypes of features and weights."""
+    bias = None if linear.bias is None else linear.bias.float()
+    return F.linear(features.float(), linear.weight.float(), bias)
+
+
+class Quantizer(nn.Module, ABC):
+    """Features [B, N, C] to tokens [B, N] and back, through projections to and from D dimensions.
+
+    Tokens that `encode` gives and `decode` takes are int64 with 0 <= token < `codebook_size`; as digits
+    (`split_digits`) each is below its entry in `levels`. In evaluation `forward(x).features` equals
+    `decode(forward(x).indices)`. The arithmetic is float32 also under autocast.
+    """
+
+    def __init__(self, feature_dim: int, code_dim: int, levels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.levels = tuple(levels)
+        self.codebook_size = math.prod(levels)
+        self.project_in = nn.Linear(feature_dim, code_dim)
+        self.project_out = nn.Linear(code_dim, feature_dim)
+
+    @abstractmethod
+    def forward(self, features: Tensor, blend: Tensor | None = None) -> QuantizerOutput:
+        """Quantise features [B, N, C].
+
+        `blend`, a scalar in [0, 1], mixes the quantised latents into the continuous ones, for a training
+        run that starts without quantisation; None quantises fully.
+        """
+
+    @abstractmethod
+    def encode(self, features: Tensor) -> Tensor:
+        """Features [B, N, C] to tokens [B, N], int64."""
+
+    @abstractmethod
+    def decode(self, indices: Tensor) -> Tensor:
+        """Tokens [B, N] to features [B, N, C]. Raises ValueError for a token outside [0, K)."""
+
+    def latents(self, features: Tensor) -> Tensor:
+        """Features [B, N, C] to what is quantised [B, N, D], float32."""
+        with torch.autocast(features.device.type, enabled=False):
+            return project(features, self.project_in)
+
+    def features(self, codes: Tensor, dtype: torch.dtype) -> Tensor:
+        """Codes [B, N, D] to features [B, N, C] of `dtype`."""
+        with torch.autocast(codes.device.type, enabled=False):
+            return project(codes, self.project_out).to(dtype)
+
+    def check_indices(self, indices: Tensor) -> None:
+        """Raise ValueError unless all tokens are integers within the codebook."""
+        if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+            raise ValueError(f"Tokens are {indices.dtype}: they must be integers")
+        if indices.numel():
+            low, high = (int(value) for value in torch.aminmax(indices))
+            if low < 0 or high >= self.codebook_size:
+                raise ValueError(
+                    f"Tokens span {low} to {high}: this quantizer knows 0 to {self.codebook_size - 1}"
+                )
