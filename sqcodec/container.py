@@ -1,8 +1,8 @@
 """The `.sqc` code file: tokens of one recording as bytes. Specified in docs/code-file.md.
 
-Bytes only: this module imports no model and nothing of the package. A file is a header with its own CRC-32,
-a mixed-radix payload, and a CRC-32 over everything before it. Reading checks each length against the bytes
-that are there before it allocates anything, so the memory used is bounded by the size of the file.
+Bytes only: imports no model and nothing of the package. A file is a header with its own CRC-32, a mixed-radix
+payload, and a CRC-32 over all before it. Reading checks each length against the bytes that are there before
+it allocates anything, so the memory used is bounded by the size of the file.
 
 Letters: C channels, N tokens per channel, K codebook size.
 """
@@ -118,9 +118,12 @@ def write(path: str | os.PathLike[str], header: CodeHeader, tokens: np.ndarray) 
     Raises ContainerError on values that do not fit, OSError (naming the file) where it cannot be written.
     """
     data = dumps(header, tokens)
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
     try:
+        if target.exists() and not target.is_file():  # a device or a named pipe; a folder is refused here
+            target.write_bytes(data)
+            return len(data)
         with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
@@ -130,16 +133,15 @@ def write(path: str | os.PathLike[str], header: CodeHeader, tokens: np.ndarray) 
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            raise type(error)(error.errno, error.strerror, str(target)) from None
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     return len(data)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[CodeHeader, np.ndarray]:
     """Header and tokens (int64 [C, N]) of a code file. Raises ContainerError (naming the file) or OSError."""
-    data = Path(path).read_bytes()
     try:
-        return loads(data)
+        return loads(Path(path).read_bytes())
     except ContainerError as error:
         raise ContainerError(f"{path}: {error}") from None
 
