@@ -89,14 +89,16 @@ class TransformerConfig:
     decoder_frame_depth: int = 0
     rate_reduction: int = 1
     """Frames per token."""
+    tokens_per_frame: int = 1
+    """Tokens per frame of a frame-rate network; 1 where rate_reduction > 1."""
     window: int = 200
     """Tokens of a window. At the frame rate: window x rate_reduction frames."""
     heads: int = 6
     head_dim: int = 64
     ff_mult: float = 4.0
-    position: Literal["dynamic_bias", "rotary", "alibi"] = "dynamic_bias"
+    position: Literal["dynamic_bias", "rotary", "alibi", "distance_bias"] = "dynamic_bias"
     exact_window: bool = True
-    """True: each token sees itself and the `window` tokens before it. False: as published, it sees its
+    """True: each token sees the last `window` tokens, itself among them. False: as published, it sees its
     own bucket of `window` tokens, up to itself, and the whole bucket before."""
     qk_norm: bool = False
 
@@ -104,11 +106,13 @@ class TransformerConfig:
         _check_types(self, "transformer")
         for name in ("encoder_depth", "decoder_depth", "encoder_frame_depth", "decoder_frame_depth"):
             _require(getattr(self, name) >= 0, f"transformer.{name}", getattr(self, name), "0 or more")
-        for name in ("rate_reduction", "window", "heads", "head_dim"):
+        for name in ("rate_reduction", "tokens_per_frame", "window", "heads", "head_dim"):
             _require(getattr(self, name) >= 1, f"transformer.{name}", getattr(self, name), "1 or more")
         _require(self.ff_mult > 0, "transformer.ff_mult", self.ff_mult, "a positive number")
         if self.position == "rotary":
             _require(self.head_dim % 2 == 0, "transformer.head_dim", self.head_dim, "even for rotary")
+        if self.rate_reduction > 1 and self.tokens_per_frame > 1:
+            raise ValueError("transformer.rate_reduction and tokens_per_frame cannot both be above 1")
         if self.rate_reduction == 1 and (self.encoder_frame_depth or self.decoder_frame_depth):
             raise ValueError(
                 "transformer.encoder_frame_depth and decoder_frame_depth must be 0 when rate_reduction is 1: "
@@ -163,6 +167,8 @@ class DecoderConfig:
     """FFT size of an "istft" head (samples)."""
     hop: int = 1
     """Hop of an "istft" head (samples); 1 for "waveform"."""
+    subframes: int = 1
+    """Inverse-FFT frames per feature frame of an "istft" head, hop / subframes samples apart."""
     dims: tuple[int, ...] = (256, 192, 96, 48)
     strides: tuple[int, ...] = (4, 4, 6)
     depths: tuple[int, ...] = (3, 2, 1, 1)
@@ -179,6 +185,8 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         _check_types(self, "decoder")
         _check_stages(self, "decoder")
+        _require(self.subframes >= 1 and self.hop % self.subframes == 0, "decoder.subframes", self.subframes,
+                 f"a divisor of hop ({self.hop})")
         _check_spectral(self, "decoder", "head", "istft", "waveform")
 
     @property
@@ -226,7 +234,7 @@ class ModelConfig:
     @property
     def hop_length(self) -> int:
         """Samples per token."""
-        return self.encoder.hop_length * self.transformer.rate_reduction
+        return self.encoder.hop_length * self.transformer.rate_reduction // self.transformer.tokens_per_frame
 
     @property
     def token_rate(self) -> float:

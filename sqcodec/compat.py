@@ -1,0 +1,415 @@
+"""The authors' published models in our terms: five `.pt` files and a TOML to (ModelConfig, state dict).
+
+The only place that knows the names inside the packages `sq-codec` 0.0.1 and `l3ac` 1.0 ("One Quantizer is
+Enough", arXiv 2504.04949). Files are read with `weights_only=True`: nothing in them is executed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sqcodec.config import (
+    DecoderConfig,
+    EncoderConfig,
+    ModelConfig,
+    QuantizerConfig,
+    TransformerConfig,
+    UnitConfig,
+    published_config,
+    published_names,
+)
+from sqcodec.nn.network import Network
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PARTS = ("encoder", "quantizer", "decoder", "en_encoder", "en_decoder")
+"""The authors' five files, `<part>.pt`."""
+
+HEADS = 6
+EPSILON = {"sqcodec": 2.0**-23, "l3ac": 1e-8}
+QUANTIZERS = {"taae_fsq": ("sqcodec", "codebook_dim"), "super_fsq": ("l3ac", "levels")}
+"""Their quantizer's name to the family and to the key that holds its levels."""
+
+NORM_GAIN = "parametrizations.weight.original0"
+NORM_DIRECTION = "parametrizations.weight.original1"
+
+NETWORK_DEFAULTS: dict[str, Any] = {
+    "base_unit": "normal",
+    "use_norm": True,
+    "use_snake_act": True,
+    "decoder_last_layer": None,
+    "en_coder_depth": 2,
+    "en_coder_window_size": 500,
+    "en_coder_dynamic_pos": False,
+    "en_coder_compress_rate": 1,
+    "en_coder_cache_size": 0,
+}
+NETWORK_KEYS = (
+    "feature_dim",
+    "compress_rates",
+    "encoder_dims",
+    "encoder_depths",
+    "decode_rates",
+    "decoder_dims",
+    "decoder_depths",
+    "vq_config",
+)
+
+
+def load_published(
+    source: str | Path | Iterable[str | Path],
+    config_path: str | Path | None = None,
+    *,
+    fold: bool = True,
+) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Read a published model.
+
+    Args:
+        source: the folder with the five `.pt` files, or a list of files: the five, perhaps a `.toml`.
+        config_path: the authors' TOML, or the name of a published configuration such as "l3ac-3kbps". None:
+            the one `.toml` in `source`, or else the published configuration that the folder is named after
+            ("3kbps.v1" is L3AC's, "3kbps.v0" SQCodec's).
+        fold: fold weight norm and the affine "GRN" into the weights, in float64: faster, and the same
+            function. False keeps both, to train on as the authors did.
+
+    Returns:
+        The configuration, and the tensors that `Network(configuration).load_state_dict` takes.
+
+    Raises:
+        FileNotFoundError, ValueError: a file is missing or unreadable, or a tensor is missing, unexpected or
+            of the wrong shape; the message names it.
+    """
+    files, tomls, folder = _list_files(source)
+    config = _find_config(config_path, tomls, folder)
+    return convert({part: _read_part(files[part]) for part in PARTS}, config, fold=fold)
+
+
+def import_published(
+    source: str | Path | Iterable[str | Path],
+    config_path: str | Path | None = None,
+    *,
+    fold: bool = True,
+    cache_dir: str | Path | None = None,
+) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """As `load_published`; the name of a published model ("l3ac-3kbps") is fetched from the model hub."""
+    if isinstance(source, str) and source in published_names() and not Path(source).exists():
+        from sqcodec.hub import fetch_published
+
+        return load_published(fetch_published(source, cache_dir), config_path or source, fold=fold)
+    return load_published(source, config_path, fold=fold)
+
+
+def convert(
+    parts: Mapping[str, Mapping[str, Tensor]], config: ModelConfig, *, fold: bool = True
+) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """The authors' five state dicts, by part, to our configuration and state dict; see `load_published`."""
+    theirs = {f"{part}.{name}": tensor for part in PARTS for name, tensor in parts[part].items()}
+    theirs.pop("en_encoder.cache_token", None)  # always of 0 tokens in what is published
+    with torch.device("meta"):
+        wanted = Network(config).state_dict()
+    state: dict[str, Tensor] = {}
+    names = {ours: _their_name(ours, config) for ours in wanted}
+    for ours, name in names.items():
+        if name not in theirs:
+            raise ValueError(f"Tensor {_describe(name)} is missing for {config.name or 'the configuration'}")
+        state[ours] = _reshape(theirs[name], wanted[ours], name)
+    unexpected = sorted(set(theirs) - set(names.values()))
+    if unexpected:
+        raise ValueError(
+            f"Tensor {_describe(unexpected[0])} is not expected for {config.name or 'the configuration'}"
+            + (f", nor are {len(unexpected) - 1} others" if len(unexpected) > 1 else "")
+        )
+    return fold_norms(config, state) if fold else (config, state)
+
+
+def fold_norms(config: ModelConfig, state: dict[str, Tensor]) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """The same function with weight norm and `ResponseScale` folded into plain weights.
+
+    In float64: then the rounded result, and so the hash of the weights, is the same on every processor.
+    """
+    folded = dict(state)
+    for name in state:
+        if name.endswith(NORM_GAIN):
+            prefix = name.removesuffix(NORM_GAIN)
+            gain, direction = (folded.pop(prefix + key).double() for key in (NORM_GAIN, NORM_DIRECTION))
+            length = direction.flatten(1).norm(dim=1).view(gain.shape)
+            folded[prefix + "weight"] = direction * (gain / length)
+    for name in state:
+        if name.endswith("response.gamma"):
+            prefix = name.removesuffix("response.gamma")
+            gamma, beta = (folded.pop(f"{prefix}response.{key}").double() for key in ("gamma", "beta"))
+            weight = folded[prefix + "contract.weight"].double()
+            folded[prefix + "contract.bias"] = folded[prefix + "contract.bias"].double() + weight @ beta
+            folded[prefix + "contract.weight"] = weight * (1 + gamma)
+    plain = {"weight_norm": False, "grn": False}
+    config = dataclasses.replace(
+        config,
+        encoder=dataclasses.replace(config.encoder, unit=dataclasses.replace(config.encoder.unit, **plain)),
+        decoder=dataclasses.replace(config.decoder, unit=dataclasses.replace(config.decoder.unit, **plain)),
+    )
+    return config, {name: tensor.float().contiguous() for name, tensor in folded.items()}
+
+
+def read_config(path: str | Path) -> ModelConfig:
+    """The authors' TOML as a ModelConfig; a key that this cannot express is a ValueError."""
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
+    if "network_config" not in values:
+        raise ValueError(f"{path} has no [network_config]: it is not a TOML of sq-codec or l3ac")
+    return translate_config(values, str(path))
+
+
+def translate_config(values: Mapping[str, Any], where: str = "the configuration") -> ModelConfig:
+    """The tables of the authors' TOML as a ModelConfig."""
+    network = NETWORK_DEFAULTS | dict(values["network_config"])
+    for key in NETWORK_KEYS:
+        if key not in network:
+            raise ValueError(f"{key!r} is missing in [network_config] of {where}")
+    for key in network:
+        if key not in NETWORK_DEFAULTS and key not in NETWORK_KEYS:
+            raise ValueError(f"Unknown key {key!r} in [network_config] of {where}")
+    quantizer = dict(network["vq_config"])
+    for table, key, value in (
+        (network, "base_unit", "normal"),
+        (network, "decoder_last_layer", "legacy"),
+        (network, "en_coder_cache_size", 0),
+        (quantizer, "codebook_num", 1),
+    ):
+        if table.get(key, value) != value:
+            raise ValueError(f"{key} is {table[key]!r} in {where}: only {value!r} is supported")
+    kind = quantizer.get("name")
+    if kind not in QUANTIZERS:
+        raise ValueError(f"Quantizer {kind!r} in {where} is not one of: {', '.join(QUANTIZERS)}")
+    family, levels_key = QUANTIZERS[kind]
+    name = f"{family}-{values['model_name']}" if "model_name" in values else ""
+    sample_rate = values.get("sample_rate", 16000)
+    if name == "sqcodec-12kbps_24khz":
+        sample_rate = 24000  # their TOML says 16000: a slip
+    unit = UnitConfig(
+        norm=network["use_norm"],
+        grn=True,
+        activation="snake" if network["use_snake_act"] else "gelu",
+        weight_norm=True,
+        epsilon=EPSILON[family],
+    )
+    return ModelConfig(
+        name=name,
+        sample_rate=sample_rate,
+        feature_dim=network["feature_dim"],
+        causal=False,
+        pad_to="window" if family == "sqcodec" else "hop",
+        encoder=EncoderConfig(
+            dims=network["encoder_dims"],
+            strides=network["compress_rates"],
+            depths=network["encoder_depths"],
+            unit=unit,
+        ),
+        transformer=_translate_transformer(network, family),
+        quantizer=QuantizerConfig(
+            kind="fsq",
+            levels=quantizer[levels_key],
+            variant=family,
+            noise_rate=quantizer.get("noise_rate", 0.5),
+        ),
+        decoder=DecoderConfig(
+            dims=network["decoder_dims"],
+            strides=network["decode_rates"],
+            depths=network["decoder_depths"],
+            gate_norm=True,
+            unit=unit,
+        ),
+    )
+
+
+def _translate_transformer(network: Mapping[str, Any], family: str) -> TransformerConfig:
+    """SQCodec has the same depth on both sides, 2 layers of it at the frame rate where that differs from
+    the token rate. L3AC fixes its encoder: 1 layer, or 1 at the frame rate and 2 at the token rate."""
+    rate, depth = network["en_coder_compress_rate"], network["en_coder_depth"]
+    decoder_frames = 2 if rate > 1 else 0
+    if family == "sqcodec":
+        encoder_depth, encoder_frames = depth - decoder_frames, decoder_frames
+    else:
+        encoder_depth, encoder_frames = (2, 1) if rate > 1 else (1, 0)
+    return TransformerConfig(
+        encoder_depth=encoder_depth,
+        decoder_depth=depth - decoder_frames,
+        encoder_frame_depth=encoder_frames,
+        decoder_frame_depth=decoder_frames,
+        rate_reduction=rate,
+        window=network["en_coder_window_size"],
+        heads=HEADS,
+        head_dim=network["feature_dim"] // 4,
+        position="dynamic_bias" if network["en_coder_dynamic_pos"] else "rotary",
+        exact_window=False,
+    )
+
+
+def _their_name(name: str, config: ModelConfig) -> str:
+    """Our tensor's name to theirs, with the part in front: "encoder.blocks.1.0.module.dw_conv.bias"."""
+    part, rest = name.split(".", 1)
+    if part == "encoder":
+        return "encoder." + _their_encoder_name(rest, len(config.encoder.strides))
+    if part == "decoder":
+        return "decoder." + _their_decoder_name(rest, len(config.decoder.strides))
+    if part == "quantizer":
+        return name
+    return _their_transformer_name(part, rest, config)
+
+
+UNIT_NAMES = {
+    "depthwise": "dw_conv",
+    "norm": "norm",
+    "expand": "pw_conv1",
+    "activation": "act",
+    "response": "grn",
+    "contract": "pw_conv2",
+}
+HEAD_UNIT_NAMES = {"first_snake": "0", "dilated": "1", "second_snake": "2", "pointwise": "3"}
+
+
+def _their_encoder_name(name: str, stages: int) -> str:
+    def rename(match: re.Match[str]) -> str:
+        stage, kind = int(match[1]), match[2]
+        return _their_units(2 * stage + 1, match[3]) if kind == "units" else (
+            f"blocks.{2 * stage + 2}.{0 if kind == 'down' else 1}.{match[3]}"
+        )
+
+    if name.startswith("front.trends.branches."):
+        index, rest = name.removeprefix("front.trends.branches.").split(".", 1)
+        return f"blocks.0.blocks.{index}.1.{rest}"
+    if name.startswith("front."):
+        return name.replace("front.expand", "blocks.0.conv_1").replace("front.merge", "blocks.0.conv_2")
+    if name.startswith("stages."):
+        return re.sub(r"^stages\.(\d+)\.(units|down|norm)\.(.*)$", rename, name)
+    if name.startswith("units."):
+        return _their_units(2 * stages + 1, name.removeprefix("units."))
+    return name.replace("project", f"blocks.{2 * stages + 2}", 1)
+
+
+def _their_decoder_name(name: str, stages: int) -> str:
+    def rename(match: re.Match[str]) -> str:
+        first, kind, rest = 3 * int(match[1]) + 1, match[2], match[3]
+        if kind == "units":
+            return _their_units(first, rest)
+        if kind == "gate":
+            rest = re.sub(r"^trends\.branches\.(\d+)\.", r"blocks.\1.1.", rest)
+            rest = rest.replace("norm.", "merge_layer.0.").replace("merge.", "merge_layer.1.")
+            return f"blocks.{first + 1}.{rest}"
+        return f"blocks.{first + 2}.{0 if kind == 'up' else 2}.{rest}"
+
+    if name.startswith("stages."):
+        return re.sub(r"^stages\.(\d+)\.(units|gate|up|norm)\.(.*)$", rename, name)
+    if name.startswith("head."):
+        head = f"blocks.{3 * stages + 1}.block"
+        if name.startswith("head.units."):
+            unit, layer, rest = name.removeprefix("head.units.").split(".", 2)
+            return f"{head}.0.{unit}.module.block.{HEAD_UNIT_NAMES[layer]}.{rest}"
+        return name.replace("head.snake", f"{head}.1").replace("head.project", f"{head}.2")
+    return name.replace("project", "blocks.0", 1)
+
+
+def _their_units(block: int, name: str) -> str:
+    unit, layer, rest = name.split(".", 2)
+    return f"blocks.{block}.{unit}.module.{UNIT_NAMES[layer]}.{rest}"
+
+
+def _their_transformer_name(part: str, name: str, config: ModelConfig) -> str:
+    side = "en_encoder" if part == "encoder_transformer" else "en_decoder"
+    stack, rest = name.split(".", 1)
+    if stack == "reduce":
+        return f"{side}.down_trans.down_layer.{rest}"
+    rest = re.sub(r"^position\.bias\.layers\.", "dynamic_pos_bias.mlp.", rest)
+    rest = re.sub(r"^attentions\.(\d+)\.", r"layers.\1.0.", rest)
+    layer = {"norm": "0", "expand": "1", "contract": "4"}
+    rest = re.sub(
+        r"^feed_forwards\.(\d+)\.(norm|expand|contract)\.",
+        lambda match: f"layers.{match[1]}.1.{layer[match[2]]}.",
+        rest,
+    )
+    if stack == "frames":
+        return f"{side}.{'down' if side == 'en_encoder' else 'up'}_trans.trans.{rest}"
+    return f"{side}.local_trans.{rest}"
+
+
+def _reshape(tensor: Tensor, like: Tensor, name: str) -> Tensor:
+    """Their tensor in our shape: theirs may have extra dimensions of 1, as Snake's [1, C, 1]."""
+    squeezed = [size for size in tensor.shape if size != 1]
+    if squeezed != [size for size in like.shape if size != 1]:
+        raise ValueError(
+            f"Tensor {_describe(name)} has shape {tuple(tensor.shape)}: {tuple(like.shape)} is needed"
+        )
+    return tensor.detach().reshape(like.shape).to(like.dtype).contiguous()
+
+
+def _describe(name: str) -> str:
+    part, rest = name.split(".", 1)
+    return f"{rest!r} of {part}.pt"
+
+
+def _list_files(source: str | Path | Iterable[str | Path]) -> tuple[dict[str, Path], list[Path], Path]:
+    """The file of each part, the TOML files beside them, and the folder they are in."""
+    paths = [Path(source)] if isinstance(source, (str, Path)) else [Path(path) for path in source]
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
+    found = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    files: dict[str, Path] = {}
+    for file in found:
+        if file.suffix == ".pt" and file.stem in PARTS:
+            if file.stem in files:
+                raise ValueError(f"Two files for the same part: {files[file.stem]} and {file}")
+            files[file.stem] = file
+    missing = [f"{part}.pt" for part in PARTS if part not in files]
+    if missing:
+        raise FileNotFoundError(
+            f"{', '.join(missing)} missing in {', '.join(map(str, paths))}: "
+            f"a published model has {', '.join(f'{part}.pt' for part in PARTS)}"
+        )
+    return files, [file for file in found if file.suffix == ".toml"], files["encoder"].absolute().parent
+
+
+def _find_config(config_path: str | Path | None, tomls: list[Path], folder: Path) -> ModelConfig:
+    if isinstance(config_path, str) and config_path in published_names():
+        return published_config(config_path)
+    if config_path is None and len(tomls) == 1:
+        config_path = tomls[0]
+    if config_path is not None:
+        if not Path(config_path).is_file():
+            raise FileNotFoundError(
+                f"Configuration {config_path} is neither a file nor one of: {', '.join(published_names())}"
+            )
+        return read_config(config_path)
+    name, _, version = folder.name.rpartition(".")
+    published = {"v0": "sqcodec", "v1": "l3ac"}.get(version, "") + f"-{name}"
+    if tomls or published not in published_names():
+        raise ValueError(
+            f"Say which configuration {folder} has: give the authors' TOML file, or one of: "
+            + ", ".join(published_names())
+        )
+    return published_config(published)
+
+
+def _read_part(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is not a PyTorch file of tensors: {error}") from error
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
+    ):
+        raise ValueError(f"{path} does not hold a dictionary of named tensors")
+    return dict(state)
