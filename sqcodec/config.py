@@ -254,7 +254,8 @@ class ModelConfig:
     @property
     def pad_multiple(self) -> int:
         """Samples that the padded input is a multiple of."""
-        return self.hop_length * (self.transformer.window if self.pad_to == "window" else 1)
+        per = self.transformer.window if self.pad_to == "window" else self.transformer.tokens_per_frame
+        return self.hop_length * per
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:

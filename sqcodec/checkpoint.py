@@ -1,0 +1,113 @@
+"""A model on disk: one folder with ``model.safetensors`` and ``config.toml``. Training state: one file.
+
+Everything is written under a temporary name, synced, then renamed: a crash leaves the previous version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from sqcodec.config import ModelConfig
+
+WEIGHTS_NAME = "model.safetensors"
+CONFIG_NAME = "config.toml"
+
+
+def save_model(
+    folder: str | Path, config: ModelConfig, state_dict: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> str:
+    """Writes a model folder and returns the sha256 (hex) of its weights file.
+
+    Args:
+        state_dict: tensors in the dtype to be stored (fp16 is fine: loading casts to float32).
+        metadata: strings kept in the header of the weights file, such as the licence or the source.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    data = safetensors.torch.save(tensors, metadata={"format": "pt", **(metadata or {})})
+    write_atomically(folder / CONFIG_NAME, config.to_toml().encode("utf-8"))
+    write_atomically(folder / WEIGHTS_NAME, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor], dict[str, str]]:
+    """(configuration, float32 tensors, metadata) of a model folder.
+
+    Raises:
+        FileNotFoundError: the folder lacks one of the two files (it is named).
+        ValueError: a file is damaged.
+    """
+    folder = Path(folder)
+    for name in (CONFIG_NAME, WEIGHTS_NAME):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"'{folder}' is not a model folder: it has no {name}.")
+    config = ModelConfig.from_toml(folder / CONFIG_NAME)
+    try:
+        with safetensors.safe_open(folder / WEIGHTS_NAME, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"'{folder / WEIGHTS_NAME}' is damaged: {error}") from error
+    return config, {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, metadata
+
+
+def load_weights(module: torch.nn.Module, state_dict: dict[str, Tensor]) -> None:
+    """Like ``load_state_dict``, but every missing, unexpected or mismatched tensor is a ValueError naming it."""
+    own = module.state_dict()
+    problems = [f"'{name}' is missing" for name in own.keys() - state_dict.keys()]
+    problems += [f"'{name}' is not part of the model" for name in state_dict.keys() - own.keys()]
+    for name in own.keys() & state_dict.keys():
+        if own[name].shape != state_dict[name].shape:
+            problems.append(f"'{name}' is {list(state_dict[name].shape)}, the model needs {list(own[name].shape)}")
+    if problems:
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise ValueError(f"Weights do not fit the configuration: {'; '.join(sorted(problems)[:5])}{more}.")
+    module.load_state_dict(state_dict)
+
+
+def hash_weights(folder: str | Path) -> str:
+    """sha256 (hex) of a model folder's weights file."""
+    with (Path(folder) / WEIGHTS_NAME).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def save_training_state(path: str | Path, state: dict[str, Any]) -> None:
+    """Writes a training state (tensors, numbers, strings, containers of them)."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def load_training_state(path: str | Path) -> dict[str, Any]:
+    """What ``save_training_state`` wrote; never unpickles anything but tensors and plain containers."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes ``data`` under a temporary name, syncs, renames."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

@@ -1,0 +1,56 @@
+"""``sqcodec train``: trains a codec from a recipe."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train a codec from a recipe",
+        description="Trains a codec. The same command started again resumes where the run stopped.",
+        epilog="example: sqcodec train recipes/mini_speech.toml --data corpus/manifest.tsv --out runs/first "
+        "--set train.steps=20000",
+    )
+    parser.add_argument("recipe", help="recipe file (.toml)")
+    parser.add_argument(
+        "--data", metavar="MANIFEST|FOLDER", help="manifest (.tsv, .jsonl) or folder of audio"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="run folder")
+    parser.add_argument(
+        "--init-from", metavar="MODEL", help="model folder whose weights a new run starts from"
+    )
+    parser.add_argument(
+        "--cache", metavar="DIR", help="where decoded audio is kept (default: in the run folder)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe entry"
+    )
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import logging
+
+    import torch
+
+    from sqcodec.training.loop import Trainer
+    from sqcodec.training.recipe import load_recipe
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    overrides = list(arguments.set)
+    if arguments.data:
+        overrides.append(f"data.manifest={arguments.data}")
+    recipe = load_recipe(arguments.recipe, overrides)
+    if not recipe.data.manifest:
+        raise ValueError("No corpus: give --data MANIFEST or FOLDER (or data.manifest in the recipe).")
+    trainer = Trainer(recipe, arguments.out, arguments.cache)
+    if not trainer.resume() and arguments.init_from:
+        trainer.initialise_from(arguments.init_from)
+    trainer.run()
+    return 0

@@ -1,0 +1,1 @@
+"""Training data: manifests, the decoded-audio cache, random segments."""

@@ -1,0 +1,98 @@
+"""Manifests: which clips belong to a corpus, who speaks, and how long they are.
+
+Two forms are read: JSONL (one object a line) and TSV with a header line. Both need the column ``path``
+(relative to the manifest's folder, or absolute); ``split``, ``speaker``, ``seconds`` and ``text`` are used when
+present. A folder of audio files is a manifest too: its speaker is the name of the file's parent folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".caf", ".au")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One audio file of a corpus. ``seconds`` is None where the manifest does not say."""
+
+    path: Path
+    speaker: str = ""
+    seconds: float | None = None
+    split: str = ""
+    text: str = ""
+
+
+def read_manifest(source: str | Path, split: str | None = None) -> list[Clip]:
+    """The clips of a manifest (.jsonl, .tsv) or of a folder of audio, in a fixed order.
+
+    Args:
+        source: manifest file or folder.
+        split: keep only the clips of this split (manifests only).
+    Raises:
+        FileNotFoundError: the source does not exist.
+        ValueError: no clip is left, or a line cannot be read (it is named).
+    """
+    source = Path(source)
+    if source.is_dir():
+        clips = [
+            Clip(path, speaker=path.parent.name)
+            for path in sorted(source.rglob("*"))
+            if path.suffix.lower() in AUDIO_SUFFIXES
+        ]
+    elif source.is_file():
+        rows = _read_tsv(source) if source.suffix.lower() == ".tsv" else _read_jsonl(source)
+        clips = [_to_clip(row, source, number) for number, row in rows]
+        if split is not None:
+            clips = [clip for clip in clips if clip.split == split]
+    else:
+        raise FileNotFoundError(f"No manifest or folder at '{source}'.")
+    if not clips:
+        wanted = f" of split '{split}'" if split else ""
+        raise ValueError(f"'{source}' lists no clips{wanted}.")
+    return clips
+
+
+def hold_out_speakers(clips: list[Clip], speakers: Iterable[str]) -> tuple[list[Clip], list[Clip]]:
+    """Splits clips into (the rest, those of the given speakers). An unknown speaker is a ValueError."""
+    wanted = set(speakers)
+    unknown = wanted - {clip.speaker for clip in clips}
+    if unknown:
+        raise ValueError(f"Unknown speakers {sorted(unknown)}: the manifest has none of their clips.")
+    return [c for c in clips if c.speaker not in wanted], [c for c in clips if c.speaker in wanted]
+
+
+def _read_tsv(path: Path) -> Iterable[tuple[int, dict]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from enumerate(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE), start=2)
+
+
+def _read_jsonl(path: Path) -> Iterable[tuple[int, dict]]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise ValueError(f"'{path}', line {number}: not a JSON object ({error}).") from error
+
+
+def _to_clip(row: dict, manifest: Path, number: int) -> Clip:
+    if not isinstance(row, dict) or not row.get("path"):
+        raise ValueError(f"'{manifest}', line {number}: no 'path'.")
+    try:
+        seconds = float(row["seconds"]) if row.get("seconds") not in (None, "") else None
+    except (TypeError, ValueError):
+        raise ValueError(f"'{manifest}', line {number}: seconds is {row['seconds']!r}, not a number.") from None
+    path = Path(row["path"])
+    return Clip(
+        path=path if path.is_absolute() else manifest.parent / path,
+        speaker=str(row.get("speaker") or ""),
+        seconds=seconds,
+        split=str(row.get("split") or ""),
+        text=str(row.get("text") or ""),
+    )

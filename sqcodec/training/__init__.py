@@ -1,0 +1,1 @@
+"""Training: recipe, optimizers, one step, the loop, its state on disk."""

@@ -1,0 +1,64 @@
+"""Optimizers and the learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from sqcodec.training.recipe import TrainRecipe
+
+BACKBONE = ("encoder.", "decoder.", "split.", "join.")
+"""Where Muon applies: hidden matrices, not the maps from spectra, to spectra, or around the quantizer."""
+
+
+def build_optimizers(network: nn.Module, recipe: TrainRecipe) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, or Muon for the backbone's matrices and AdamW for the rest.
+
+    Muon: momentum whose matrices are orthogonalised by Newton-Schulz iterations (Jordan et al. 2024), scaled to
+    AdamW's update size (arXiv 2502.16982).
+    """
+    if recipe.optimizer not in ("adamw", "muon"):
+        raise ValueError(f"train.optimizer is '{recipe.optimizer}'. Choose one of: adamw, muon.")
+    matrices, rest = [], []
+    for name, parameter in network.named_parameters():
+        is_matrix = name.startswith(BACKBONE) and parameter.ndim == 2 and min(parameter.shape) >= 32
+        (matrices if is_matrix and recipe.optimizer == "muon" else rest).append(parameter)
+    adamw = torch.optim.AdamW(
+        rest, lr=recipe.learning_rate, betas=tuple(recipe.betas), weight_decay=recipe.weight_decay
+    )
+    if not matrices:
+        return [adamw]
+    if not hasattr(torch.optim, "Muon"):
+        raise ValueError(f"train.optimizer 'muon' needs torch 2.9 or later; this is {torch.__version__}. Use adamw.")
+    muon = torch.optim.Muon(
+        matrices,
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        ns_steps=recipe.newton_schulz_steps,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    return [muon, adamw]
+
+
+def learning_rate(step: int, recipe: TrainRecipe) -> float:
+    """Warm-up, constant, then a half cosine to 2 % over the last ``decay_steps`` of ``steps``."""
+    warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
+    progress = (step - (recipe.steps - recipe.decay_steps)) / max(1, recipe.decay_steps)
+    decay = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, max(0.0, progress))))
+    return recipe.learning_rate * warm * decay
+
+
+def set_learning_rate(optimizers: list[torch.optim.Optimizer], value: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = value
+
+
+def parameters(optimizers: list[torch.optim.Optimizer]) -> Iterator[nn.Parameter]:
+    """Every parameter that the optimizers update."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            yield from group["params"]

@@ -1,0 +1,142 @@
+"""A recipe: what to train, on what, and how. TOML on disk, ``section.key=value`` on the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqcodec.config import ModelConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """``manifest`` is usually given on the command line: corpora lie elsewhere on every machine."""
+
+    manifest: str = ""
+    split: str = ""
+    """Split of the manifest to train on; empty takes every clip."""
+    validation_speakers: list[str] = field(default_factory=list)
+    """Held out of training; the validation clips are theirs."""
+    validation_clips: int = 16
+    validation_seconds: float = 6.0
+    """Longest stretch of a validation clip that is coded."""
+    segment_seconds: float = 1.0
+    """Rounded up to whole frames."""
+    batch_size: int = 8
+    gain_db: list[float] = field(default_factory=lambda: [0.0, 0.0])
+
+
+@dataclass(frozen=True)
+class TrainRecipe:
+    steps: int = 10000
+    optimizer: str = "adamw"
+    """"adamw", or "muon": Muon (torch.optim, 2.9 or later) for the matrices of the backbone, AdamW for the rest."""
+    learning_rate: float = 1.5e-3
+    warmup_steps: int = 100
+    decay_steps: int = 4000
+    """The learning rate is constant, then falls by a half cosine to 2 % over the last ``decay_steps`` steps."""
+    betas: list[float] = field(default_factory=lambda: [0.8, 0.99])
+    weight_decay: float = 0.01
+    newton_schulz_steps: int = 5
+    clip_norm: float = 5.0
+    ema: float = 0.999
+    continuous_steps: int = 0
+    """Steps at the start without quantizer; it is blended in over the next ``blend_steps``."""
+    blend_steps: int = 0
+    compile: bool = False
+    bf16: bool = False
+    seed: int = 0
+    log_every: int = 50
+    validate_every: int = 1000
+    save_every: int = 250
+
+
+@dataclass(frozen=True)
+class LossRecipe:
+    """Weights of the loss terms."""
+
+    mel: float = 5.0
+    stft: float = 1.5
+    waveform: float = 10.0
+    fft_sizes: list[int] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
+    mel_bands: list[int] = field(default_factory=lambda: [80, 80, 64, 40, 20])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    model: ModelConfig
+    data: DataRecipe
+    train: TrainRecipe
+    loss: LossRecipe
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"model": self.model.to_dict()} | {
+            name: dataclasses.asdict(getattr(self, name)) for name in ("data", "train", "loss")
+        }
+
+
+SECTIONS = {"data": DataRecipe, "train": TrainRecipe, "loss": LossRecipe}
+
+
+def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Reads a recipe and applies ``section.key=value`` overrides (values as JSON, else taken as text).
+
+    Raises:
+        FileNotFoundError: no such recipe.
+        ValueError: not TOML, an unknown section or key, or a value of the wrong type; the message names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No recipe at '{path}'.")
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"'{path}' is not valid TOML: {error}") from error
+    for override in overrides or []:
+        _apply(tables, override)
+    unknown = set(tables) - set(SECTIONS) - {"model"}
+    if unknown:
+        raise ValueError(f"'{path}': unknown section '{sorted(unknown)[0]}'. Sections: model, data, train, loss.")
+    if "model" not in tables:
+        raise ValueError(f"'{path}' has no [model] section.")
+    sections = {name: _section(cls, tables.get(name, {}), name) for name, cls in SECTIONS.items()}
+    return Recipe(model=ModelConfig.from_dict(tables["model"]), **sections)
+
+
+def _apply(tables: dict[str, Any], override: str) -> None:
+    name, separator, text = override.partition("=")
+    keys = name.strip().split(".")
+    if not separator or len(keys) < 2:
+        raise ValueError(f"'{override}' is not of the form section.key=value, such as train.steps=2000.")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    table = tables
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+    table[keys[-1]] = value
+
+
+def _section(cls: type, values: dict[str, Any], section: str) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    defaults = cls()
+    for key, value in values.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)[0]
+            raise ValueError(f"Unknown key '{section}.{key}'. Did you mean '{section}.{near}'?")
+        default = getattr(defaults, key)
+        allowed = (int, float) if isinstance(default, float) else type(default)
+        if not isinstance(value, allowed) or (isinstance(value, bool) and not isinstance(default, bool)):
+            raise ValueError(f"{section}.{key} is {value!r}: a value like {default!r} is needed.")
+    return cls(**values)
