@@ -51,7 +51,7 @@ def save(path: AudioPath, samples: np.ndarray, sample_rate: int, subtype: str | 
 class AudioWriter:
     """Writes blocks to an audio file that appears under its name only when it is whole.
 
-    `target` is a path, or a binary file such as a pipe (then `file_format`, WAV by default, decides).
+    `target` is a path whose extension says the format, or a binary file such as a pipe (`extension` says it).
     `sample_rate` (Hz) is the file's; blocks may come at `source_rate` and are resampled. `length` is the
     exact number of samples per channel: more are cut, fewer are an error. Use it as a context manager: an
     exception inside leaves no file. Raises AudioError on formats and values, OSError on a full disk etc.
@@ -66,17 +66,21 @@ class AudioWriter:
         source_rate: int | None = None,
         length: int | None = None,
         subtype: str | None = None,
-        file_format: str = "WAV",
+        extension: str = ".wav",
     ) -> None:
         self._pipe: BinaryIO | None = None
         self._temporary: Path | None = None
-        default = "PCM_16"
         if isinstance(target, (str, os.PathLike)):
             self.name = str(target)
-            file_format, default = _format_of(target)
+            extension = Path(target).suffix.lower() or (extension if _is_device(Path(target)) else "")
         else:
             self.name = "stdout"
             self._pipe = target
+        if extension not in FORMATS:
+            raise AudioError(
+                f"{self.name}: no audio format for {extension!r}; use one of {', '.join(FORMATS)}"
+            )
+        file_format, default = FORMATS[extension]
         self.subtype = (subtype or default).upper()
         if not soundfile.check_format(file_format, self.subtype):
             allowed = ", ".join(soundfile.available_subtypes(file_format))
@@ -201,13 +205,9 @@ class AudioWriter:
         return OSError(error.errno or EIO, error.strerror or str(error), self.name)
 
 
-def _format_of(path: AudioPath) -> tuple[str, str]:
-    extension = Path(path).suffix.lower()
-    if Path(path).exists() and not Path(path).is_file():
-        extension = extension or ".wav"  # /dev/null, a named pipe
-    if extension not in FORMATS:
-        raise AudioError(f"{path}: no audio format for {extension!r}; use one of {', '.join(FORMATS)}")
-    return FORMATS[extension]
+def _is_device(path: Path) -> bool:
+    """Whether it exists and is neither a file nor a folder: /dev/null, a named pipe."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _sample_bytes(subtype: str) -> int:

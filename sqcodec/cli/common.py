@@ -1,0 +1,210 @@
+"""What the verbs share: options, the model, one line per file, errors, progress."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .files import PIPE, Job
+
+if TYPE_CHECKING:
+    from sqcodec.codec import Codec
+    from sqcodec.container import CodeHeader
+
+DEFAULT_MODEL = "speech-3k"
+
+
+class UsageError(Exception):
+    """The command line does not make sense: exit status 2."""
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What became of one file. `tokens` is per channel; rates in kbit/s, of all channels together."""
+
+    input: str
+    output: str
+    model: str
+    seconds: float
+    channels: int
+    tokens: int
+    bytes: int
+    nominal_kbps: float
+    actual_kbps: float
+    elapsed: float
+    times_real_time: float
+
+    @classmethod
+    def of(cls, job: Job, codec: Codec, header: CodeHeader, size: int, elapsed: float) -> Coded:
+        """From a code file of `size` bytes, made or read in `elapsed` seconds."""
+        return cls(
+            input=job.source,
+            output=job.target,
+            model=codec.name,
+            seconds=header.seconds,
+            channels=header.num_channels,
+            tokens=header.num_tokens,
+            bytes=size,
+            nominal_kbps=codec.bit_rate * header.num_channels / 1000,
+            actual_kbps=size * 8 / header.seconds / 1000,
+            elapsed=elapsed,
+            times_real_time=header.seconds / elapsed,
+        )
+
+    def line(self) -> str:
+        """For people."""
+        tokens = f"{self.tokens} tokens" if self.channels == 1 else f"{self.channels} x {self.tokens} tokens"
+        return (
+            f"{self.input} -> {self.output}: {self.seconds:.2f} s, {tokens}, {self.nominal_kbps:.3f} kbit/s "
+            f"nominal, {self.actual_kbps:.3f} actual, {self.times_real_time:.1f} x real time"
+        )
+
+
+def add_coding_options(parser: argparse.ArgumentParser, default_model: str | None) -> None:
+    """--model, --device, --threads, --force, --json, --quiet."""
+    help_model = "a model's name (`sqcodec models`) or folder; default: "
+    parser.add_argument(
+        "--model",
+        metavar="NAME|FOLDER",
+        default=default_model,
+        help=help_model + (default_model or "the model that the code file names"),
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; default: cpu")
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    parser.add_argument("--json", action="store_true", help="one JSON object per file on stdout")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+
+
+def positive(text: str) -> int:
+    """argparse type: an integer of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of 1 or more")
+    return int(text)
+
+
+def load_codec(name: str, device: str, threads: int | None) -> Codec:
+    """The model on its device. Raises ValueError or OSError with what is wrong and what is allowed."""
+    import torch
+
+    import sqcodec
+
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise UsageError(f"--device {device!r} is none; use cpu, cuda or cuda:0, cuda:1, ...") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {device}: PyTorch finds no CUDA device here; use --device cpu")
+    return sqcodec.load(name, device=device)
+
+
+def run_jobs(jobs: list[Job], arguments: argparse.Namespace, work: Callable[[Job, Progress], Coded]) -> int:
+    """Do all jobs: a line for each that works, an error for each that does not, the rest goes on."""
+    failures = 0
+    for job in jobs:
+        try:
+            check_output(job, arguments.force)
+            with Progress(job.source, arguments.quiet) as progress:
+                coded = work(job, progress)
+        except BrokenPipeError:
+            raise
+        except (ValueError, OSError) as error:
+            if os.environ.get("SQCODEC_DEBUG"):
+                raise
+            failures += 1
+            print(f"sqcodec: error: {describe(error, job.source)}", file=sys.stderr)
+            if arguments.json and job.target != PIPE:
+                print(json.dumps({"input": job.source, "error": describe(error)}), flush=True)
+            continue
+        stream = sys.stderr if job.target == PIPE else sys.stdout
+        print(json.dumps(asdict(coded)) if arguments.json else coded.line(), file=stream, flush=True)
+    if failures and len(jobs) > 1:
+        print(f"sqcodec: {failures} of {len(jobs)} files failed", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def check_output(job: Job, force: bool) -> None:
+    """Refuse what would fail after the work: an existing file, a folder that is missing or locked."""
+    if job.problem:
+        raise ValueError(job.problem)
+    if job.target == PIPE:
+        return
+    target = Path(job.target)
+    if target.is_file() and not force:
+        raise FileExistsError(f"{target} exists; --force overwrites it")
+    if target.exists():
+        return
+    if job.make_folder:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{target}: there is no folder {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(f"{target}: no permission to write in {target.parent}")
+
+
+def describe(error: BaseException, source: str | None = None) -> str:
+    """An exception as one sentence; names the file where the exception does not."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    else:
+        text = str(error) or type(error).__name__
+    return text if source is None or source == PIPE or source in text else f"{source}: {text}"
+
+
+class Progress:
+    """Seconds of audio done, as a bar on stderr where that is a terminal; and the time taken."""
+
+    def __init__(self, name: str, quiet: bool) -> None:
+        self._name = "stdin" if name == PIPE else name
+        self._hidden = quiet or not sys.stderr.isatty()
+        self._bar: Any = None
+        self._start = time.perf_counter()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._start
+
+    def begin(self, total: float | None) -> None:
+        """Show the bar: `total` seconds to do, None where unknown."""
+        if not self._hidden:
+            from tqdm import tqdm
+
+            layout = "{desc}: {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
+            self._bar = tqdm(
+                total=total,
+                desc=Path(self._name).name,
+                leave=False,
+                file=sys.stderr,
+                bar_format=layout if total else None,
+            )
+
+    def add(self, seconds: float) -> None:
+        if self._bar is not None:
+            self._bar.update(seconds)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+@contextmanager
+def binary_stdout() -> Iterator[Any]:
+    """stdout for bytes; refuses a terminal."""
+    if sys.stdout.isatty():
+        raise UsageError("binary output does not go to a terminal: name an output file, or redirect")
+    yield sys.stdout.buffer
+    sys.stdout.buffer.flush()

@@ -1,0 +1,165 @@
+"""`sqcodec decode`: code files to audio."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from .common import (
+    Coded,
+    Progress,
+    UsageError,
+    add_coding_options,
+    binary_stdout,
+    describe,
+    load_codec,
+    run_jobs,
+)
+from .files import CODE_EXTENSION, PIPE, Job, PlanError, plan
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sqcodec.codec import Codec
+    from sqcodec.container import CodeHeader
+
+FORMATS = ("wav", "flac", "ogg", "opus", "mp3", "aif", "aiff", "au", "caf", "w64", "rf64")
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "decode",
+        help="code files (.sqc) to audio",
+        description="Decode code files, each with the model that it names, to exactly as many samples as "
+        "went in.",
+        epilog="examples: sqcodec decode in.sqc out.wav | sqcodec decode codes/ --out wavs/ | "
+        "sqcodec decode in.sqc - | aplay",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders, globs, or - for stdin")
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="PATH",
+        help="folder for the audio files, mirroring the input folders; or the file (or -) for one input; "
+        "default: beside each input. A second argument with an audio extension is the output file",
+    )
+    parser.add_argument("--format", choices=FORMATS, default="wav", help="of outputs that are not named")
+    parser.add_argument("--subtype", help="of the samples: PCM_16 (default), PCM_24, FLOAT, ...")
+    parser.add_argument(
+        "--original-rate",
+        action="store_true",
+        help="resample to the rate and exact length of what was encoded; default: the model's rate",
+    )
+    parser.add_argument(
+        "--allow-mismatch",
+        action="store_true",
+        help="decode with --model even if other weights made the tokens (the result is noise as a rule)",
+    )
+    add_coding_options(parser, None)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Decode all inputs; exit status."""
+    try:
+        jobs = plan(
+            arguments.inputs,
+            arguments.out,
+            wanted=[CODE_EXTENSION],
+            suffix=f".{arguments.format}",
+            output_suffixes=[f".{name}" for name in FORMATS],
+        )
+    except PlanError as error:
+        raise UsageError(str(error)) from None
+    codecs = _Codecs(arguments)
+    return run_jobs(jobs, arguments, lambda job, progress: decode_file(codecs, job, progress, arguments))
+
+
+def decode_file(codecs: _Codecs, job: Job, progress: Progress, arguments: argparse.Namespace) -> Coded:
+    """Decode one file in bounded memory. Raises ValueError or OSError, and leaves no partial file."""
+    from sqcodec import audio
+
+    header, tokens, size = _read(job.source)
+    codec = codecs.find(header, job.source)
+    progress.begin(header.seconds)
+    if arguments.original_rate:
+        rate, length = header.original_sample_rate, header.num_samples
+    else:
+        rate, length = codec.sample_rate, header.coded_length
+    with _target(job) as target:
+        with audio.AudioWriter(
+            target,
+            rate,
+            header.num_channels,
+            source_rate=codec.sample_rate,
+            length=length,
+            subtype=arguments.subtype,
+            extension=f".{arguments.format}",
+        ) as writer:
+            for block in codec.decode_blocks(tokens, header.coded_length):
+                writer.write(block)
+                progress.add(block.shape[1] / codec.sample_rate)
+    return Coded.of(job, codec, header, size, progress.elapsed)
+
+
+class _Codecs:
+    """The models that the code files ask for, each loaded once."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self._loaded: dict[str, Codec] = {}
+
+    def find(self, header: CodeHeader, source: str) -> Codec:
+        """The model for a file. Raises ValueError where it is not here or did not make the file."""
+        needed = f"model {header.model!r} with weights {header.weights_hash}"
+        name = self._arguments.model or header.model
+        if name not in self._loaded:
+            try:
+                codec = load_codec(name, self._arguments.device, self._arguments.threads)
+            except (ValueError, OSError) as error:
+                if self._arguments.model:
+                    raise
+                raise ValueError(
+                    f"{source}: needs {needed}: {describe(error)}. Import it, or point to it with --model"
+                ) from None
+            self._loaded[name] = codec
+        codec = self._loaded[name]
+        if not header.matches(codec.weights_hash) and not self._arguments.allow_mismatch:
+            raise ValueError(
+                f"{source}: made by {needed}; the model {name!r} here has weights {codec.weights_hash[:16]}. "
+                "Point to the right one with --model NAME|FOLDER"
+            )
+        codes = (header.sample_rate, header.codebook_size, header.levels)
+        if codes != (codec.sample_rate, codec.codebook_size, codec.levels):
+            raise ValueError(
+                f"{source}: its codes (Hz, K, levels: {codes}) are not those of the model {name!r} "
+                f"({codec.sample_rate}, {codec.codebook_size}, {codec.levels}); it needs {needed}"
+            )
+        if header.coded_length > header.num_tokens * codec.hop_length:
+            raise ValueError(
+                f"{source}: damaged: {header.num_tokens} tokens give at most "
+                f"{header.num_tokens * codec.hop_length} samples, not {header.coded_length}"
+            )
+        return codec
+
+
+def _read(source: str) -> tuple[CodeHeader, np.ndarray, int]:
+    """Header, tokens and size in bytes."""
+    from sqcodec import container
+
+    data = sys.stdin.buffer.read() if source == PIPE else Path(source).read_bytes()
+    return (*container.loads(data), len(data))
+
+
+@contextmanager
+def _target(job: Job) -> Iterator[str | BinaryIO]:
+    if job.target == PIPE:
+        with binary_stdout() as stream:
+            yield stream
+    else:
+        yield job.target

@@ -1,0 +1,101 @@
+"""`sqcodec encode`: audio to code files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .common import (
+    DEFAULT_MODEL,
+    Coded,
+    Progress,
+    UsageError,
+    add_coding_options,
+    binary_stdout,
+    load_codec,
+    run_jobs,
+)
+from .files import AUDIO_EXTENSIONS, CODE_EXTENSION, PIPE, Job, PlanError, plan
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sqcodec.audio import AudioReader
+    from sqcodec.codec import Codec
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "encode",
+        help="audio to code files (.sqc)",
+        description="Code audio of any format and rate. Each channel is coded by itself.",
+        epilog="examples: sqcodec encode in.wav out.sqc | sqcodec encode in.wav | sqcodec encode corpus/ "
+        "'more/**/*.flac' --out codes/ | ffmpeg -i talk.mp4 -f wav - | sqcodec encode - talk.sqc",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders, globs, or - for stdin")
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="PATH",
+        help="folder for the code files, mirroring the input folders; or the file (or -) for one input; "
+        "default: beside each input. A second argument that ends in .sqc is the output file",
+    )
+    add_coding_options(parser, DEFAULT_MODEL)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Code all inputs; exit status."""
+    try:
+        jobs = plan(
+            arguments.inputs,
+            arguments.out,
+            wanted=AUDIO_EXTENSIONS,
+            suffix=CODE_EXTENSION,
+            output_suffixes=[CODE_EXTENSION],
+        )
+    except PlanError as error:
+        raise UsageError(str(error)) from None
+    codec = load_codec(arguments.model, arguments.device, arguments.threads)
+    return run_jobs(jobs, arguments, lambda job, progress: encode_file(codec, job, progress))
+
+
+def encode_file(codec: Codec, job: Job, progress: Progress) -> Coded:
+    """Code one file in bounded memory. Raises ValueError or OSError, and leaves no partial file."""
+    import numpy as np
+
+    from sqcodec import audio, container
+
+    with audio.AudioReader(sys.stdin.buffer if job.source == PIPE else job.source) as reader:
+        declared = reader.info.seconds
+        progress.begin(declared if declared < 1e7 else None)
+        blocks = _counted(reader, codec.sample_rate, progress)
+        tokens = np.concatenate(list(codec.encode_blocks(blocks)), axis=1)
+        header = container.CodeHeader(
+            model=codec.name,
+            weights_hash=codec.weights_hash,
+            sample_rate=codec.sample_rate,
+            original_sample_rate=reader.sample_rate,
+            num_samples=reader.samples_read,
+            num_channels=reader.num_channels,
+            num_tokens=tokens.shape[1],
+            codebook_size=codec.codebook_size,
+            levels=codec.levels,
+        )
+    if job.target == PIPE:
+        data = container.dumps(header, tokens)
+        with binary_stdout() as stream:
+            stream.write(data)
+        size = len(data)
+    else:
+        size = container.write(job.target, header, tokens)
+    return Coded.of(job, codec, header, size, progress.elapsed)
+
+
+def _counted(reader: AudioReader, sample_rate: int, progress: Progress) -> Iterator[np.ndarray]:
+    for block in reader.blocks(sample_rate):
+        yield block
+        progress.add(block.shape[1] / sample_rate)

@@ -1,0 +1,126 @@
+"""`sqcodec info`: what a code file, an audio file or a model says about itself."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from .common import describe
+from .files import PIPE
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "info",
+        help="headers of code files, audio files and models",
+        description="Print what code files (checked as a whole), audio files and models say of themselves.",
+    )
+    parser.add_argument("items", nargs="+", metavar="ITEM", help="a file, a model's name or folder, or -")
+    parser.add_argument("--json", action="store_true", help="one JSON object per item")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print all items; exit status."""
+    failed = False
+    for item in arguments.items:
+        try:
+            values = inspect(item)
+        except (ValueError, OSError) as error:
+            if os.environ.get("SQCODEC_DEBUG"):
+                raise
+            failed = True
+            print(f"sqcodec: error: {describe(error, item)}", file=sys.stderr)
+            continue
+        if arguments.json:
+            print(json.dumps(values))
+        else:
+            lines = [f"{key.replace('_', ' ')}: {_text(value)}" for key, value in values.items()]
+            print("\n".join(lines), end="\n\n")
+    return 1 if failed else 0
+
+
+def inspect(item: str) -> dict[str, Any]:
+    """What `item` is and says. Raises ValueError or OSError."""
+    if item == PIPE:
+        return {"code_file": "stdin", **_code(sys.stdin.buffer.read())}
+    path = Path(item)
+    if path.is_file():
+        from sqcodec import container
+
+        with open(path, "rb") as file:
+            is_code = file.read(len(container.MAGIC)) == container.MAGIC or path.suffix == ".sqc"
+        if is_code:
+            return {"code_file": item, **_code(path.read_bytes())}
+        return {"audio_file": item, **_audio(path)}
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{item} is neither a file nor a folder")
+    return _model(item)
+
+
+def _code(data: bytes) -> dict[str, Any]:
+    from sqcodec import container
+
+    header, _ = container.loads(data)
+    return {
+        "model": header.model,
+        "weights_hash": header.weights_hash,
+        "sample_rate": header.sample_rate,
+        "original_sample_rate": header.original_sample_rate,
+        "channels": header.num_channels,
+        "seconds": header.seconds,
+        "samples": header.num_samples,
+        "tokens": header.num_tokens,
+        "codebook_size": header.codebook_size,
+        "levels": list(header.levels) if header.levels else None,
+        "bytes": len(data),
+        "actual_kbps": len(data) * 8 / header.seconds / 1000,
+    }
+
+
+def _audio(path: Path) -> dict[str, Any]:
+    from sqcodec import audio
+
+    header = audio.info(path)
+    return {
+        "format": header.format,
+        "subtype": header.subtype,
+        "sample_rate": header.sample_rate,
+        "channels": header.num_channels,
+        "seconds": header.seconds,
+        "samples": header.num_samples,
+        "bytes": path.stat().st_size,
+    }
+
+
+def _model(name: str) -> dict[str, Any]:
+    import sqcodec
+
+    codec = sqcodec.load(name)
+    return {
+        "model": codec.name,
+        "weights_hash": codec.weights_hash,
+        "sample_rate": codec.sample_rate,
+        "hop_length": codec.hop_length,
+        "token_rate": codec.token_rate,
+        "nominal_kbps": codec.bit_rate / 1000,
+        "codebook_size": codec.codebook_size,
+        "levels": list(codec.levels) if codec.levels else None,
+        "parameters": sum(parameter.numel() for parameter in codec.parameters()),
+        "configuration": codec.config.to_dict(),
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}".rstrip("0").rstrip(".")
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return "-" if value is None else str(value)

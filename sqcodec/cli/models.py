@@ -1,0 +1,56 @@
+"""`sqcodec models`: the models that `--model` knows by name."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "models",
+        help="list the models at hand",
+        description="List the models that ship with the package and those that were imported.",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object per model")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the list; exit status."""
+    from sqcodec.registry import list_models
+
+    rows = [("name", "kbit/s", "tokens/s", "Hz", "licence", "from", "")]
+    for model in list_models():
+        if arguments.json:
+            print(
+                json.dumps(
+                    {
+                        "name": model.name,
+                        "bit_rate": model.bit_rate,
+                        "token_rate": model.token_rate,
+                        "sample_rate": model.sample_rate,
+                        "licence": model.licence,
+                        "shipped": model.shipped,
+                        "path": str(model.path),
+                        "summary": model.summary,
+                    }
+                )
+            )
+        rows.append(
+            (
+                model.name,
+                f"{model.bit_rate / 1000:.3f}",
+                f"{model.token_rate:.2f}",
+                str(model.sample_rate),
+                model.licence,
+                "package" if model.shipped else "user",
+                model.summary,
+            )
+        )
+    if not arguments.json:
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
