@@ -51,6 +51,22 @@ class FrameNetwork(CodecNetwork):
                 f"lookahead is {config.lookahead} samples: the iSTFT head alone needs {self.head.overlap}."
             )
 
+    @property
+    def encoder_context(self) -> int:
+        """Samples of the past that a token depends on, beyond its own frame."""
+        encoder, transformer = self.config.encoder, self.config.transformer
+        frames = encoder.depths[0] * (encoder.unit.kernel_size - 1)
+        frames += transformer.encoder_depth * (transformer.window - 1)
+        return frames * self.frame_length + self.front.overlap
+
+    @property
+    def decoder_context(self) -> int:
+        """Samples' worth of past tokens that a frame's output depends on, beyond its own tokens."""
+        decoder, transformer = self.config.decoder, self.config.transformer
+        frames = decoder.depths[0] * (decoder.unit.kernel_size - 1)
+        frames += transformer.decoder_depth * (transformer.window - 1)
+        return frames * self.frame_length + self.head.overlap
+
     def spectra(self, samples: Tensor) -> Tensor:
         """Samples [B, N * F], as if zeros came before, to front features [B, N, C']."""
         return self.front(nn.functional.pad(samples, (self.front.overlap, 0)))

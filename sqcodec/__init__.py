@@ -1,0 +1,39 @@
+"""sqcodec: single-quantizer neural audio codecs.
+
+>>> import sqcodec
+>>> codec = sqcodec.load("speech-3k")
+>>> tokens = codec.encode(samples, sample_rate)   # int64 [B, N]
+>>> samples = codec.decode(tokens)                # float32 [B, T] at codec.sample_rate
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqcodec.codec import Codec
+    from sqcodec.config import ModelConfig
+
+__all__ = ["Codec", "ModelConfig", "load"]
+
+
+def load(model: str | Path = "speech-3k", device: str = "cpu") -> Codec:
+    """Loads a codec by name (``sqcodec models`` lists them) or from a model or run folder."""
+    from sqcodec.codec import Codec
+
+    return Codec.from_pretrained(model, device)
+
+
+def __getattr__(name: str) -> object:
+    # torch is imported when it is needed, so that the command line answers at once.
+    if name == "Codec":
+        from sqcodec.codec import Codec
+
+        return Codec
+    if name == "ModelConfig":
+        from sqcodec.config import ModelConfig
+
+        return ModelConfig
+    raise AttributeError(f"module 'sqcodec' has no attribute {name!r}")
