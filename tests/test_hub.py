@@ -1,0 +1,116 @@
+"""Download of published weights, from a local server with the hub's routes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+
+from sqcodec.compat import PARTS
+from sqcodec.hub import fetch_published
+
+hub = pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PREFIX = "/zhai-lw/L3AC/resolve/main/weights/3kbps.v1/"
+
+
+def part_bytes(part: str) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"weight": torch.full((3,), float(PARTS.index(part)))}, buffer)
+    return buffer.getvalue()
+
+
+class Hub(BaseHTTPRequestHandler):
+    """HEAD and GET of resolve/main, as the hub answers them for small files."""
+
+    files: dict[str, bytes] = {}
+    requests: list[str] = []
+
+    def answer(self, send_body: bool) -> None:
+        self.requests.append(f"{self.command} {self.path}")
+        path = self.path.replace(COMMIT, "main")
+        body = self.files.get(path)
+        if body is None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("X-Error-Message", "Entry not found")
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+        if send_body:
+            self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        self.answer(send_body=False)
+
+    def do_GET(self) -> None:
+        self.answer(send_body=True)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    monkeypatch.setattr(Hub, "files", {f"{PREFIX}{part}.pt": part_bytes(part) for part in PARTS})
+    monkeypatch.setattr(Hub, "requests", [])
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{httpd.server_port}")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield httpd
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def test_fetch_downloads_the_five_files_and_then_uses_the_cache(server, tmp_path: Path):
+    folder = fetch_published("l3ac-3kbps", tmp_path)
+    assert folder.name == "3kbps.v1"
+    for part in PARTS:
+        assert (folder / f"{part}.pt").read_bytes() == part_bytes(part)
+        assert f"GET {PREFIX}{part}.pt" in [r.replace(COMMIT, "main") for r in Hub.requests]
+    Hub.requests.clear()
+    assert fetch_published("l3ac-3kbps", str(tmp_path)) == folder
+    assert not Hub.requests  # nothing asked: it works offline
+
+
+def test_a_file_that_the_hub_lacks_is_named(server, tmp_path: Path):
+    del Hub.files[f"{PREFIX}decoder.pt"]
+    with pytest.raises(ConnectionError, match=r"weights/3kbps\.v1/decoder\.pt of zhai-lw/L3AC"):
+        fetch_published("l3ac-3kbps", tmp_path)
+
+
+def test_offline_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the retries of huggingface_hub
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(ConnectionError, match="not in the cache.*give their folder"):
+        fetch_published("sqcodec-3kbps", tmp_path)
+
+
+def test_without_the_extra_the_message_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ImportError, match=r"sqcodec\[hub\]"):
+        fetch_published("l3ac-3kbps", tmp_path)
+
+
+def test_unknown_model():
+    with pytest.raises(ValueError, match="Unknown published model '3kbps'.*l3ac-3kbps"):
+        fetch_published("3kbps")
