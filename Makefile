@@ -1,0 +1,35 @@
+# make demo: set up, then code and decode real speech with the shipped model
+# make test: set up, then run the checks and the tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python scripts/demo.py tests/data/84-121123-0002.flac demo_output
+
+test: $(VENV)/.test lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy sqcodec
+
+# PESQ comes as source and needs a C compiler; without one the demo leaves that score out.
+$(VENV)/.demo: setup.cfg constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e .
+	$(INSTALL) pystoi
+	$(INSTALL) pesq || echo "PESQ could not be built here (no C compiler?): the demo leaves it out."
+	touch $@
+
+$(VENV)/.test: setup.cfg constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e ".[train,eval,hub,dev]"
+	touch $@
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) demo_output build *.egg-info
