@@ -21,9 +21,10 @@ def main(clip: Path, folder: Path) -> None:
     encode = run("encode", str(original), str(code), "--force", "--json")
     decode = run("decode", str(code), str(decoded), "--force", "--json")
     output, output_rate = soundfile.read(decoded, dtype="float32")
-    print(f"\nseconds of speech    {len(samples) / rate:.2f}")
-    print(f"code file            {code.stat().st_size} bytes, {code.stat().st_size * 8 * rate / len(samples) / 1000:.2f} kbit/s")
-    print(f"wav (16 bit)         {original.stat().st_size} bytes, {original.stat().st_size / code.stat().st_size:.0f} times as large")
+    seconds, coded, plain = len(samples) / rate, code.stat().st_size, original.stat().st_size
+    print(f"\nseconds of speech    {seconds:.2f}")
+    print(f"code file            {coded} bytes, {coded * 8 / seconds / 1000:.2f} kbit/s")
+    print(f"wav (16 bit)         {plain} bytes, {plain / coded:.0f} times as large")
     for name, value in scores(samples, output, rate, output_rate).items():
         print(f"{name:<20} {value}")
     for name, report in (("encode", encode), ("decode", decode)):

@@ -1,8 +1,7 @@
-"""`python -m sqcodec` is the command line."""
+"""``python -m sqcodec``."""
 
 import sys
 
 from sqcodec.cli import main
 
-if __name__ == "__main__":
-    sys.exit(main())
+sys.exit(main())

@@ -5,18 +5,46 @@ Letters: B batch, T samples, N tokens.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sqcodec.config import ModelConfig
+from sqcodec.quantizers import Quantizer, QuantizerOutput
 
 
-class CodecNetwork(nn.Module):
+class CodecNetwork(nn.Module, ABC):
     """Base of the networks. Sample t of the recording is sample t + ``config.lookahead`` of the output."""
+
+    quantizer: Quantizer
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+
+    @abstractmethod
+    def encode_features(self, samples: Tensor) -> Tensor:
+        """Samples [B, 1, T], padded (see ``pad``), to quantizer features [B, N, C]."""
+
+    @abstractmethod
+    def decode_features(self, features: Tensor) -> Tensor:
+        """Quantized features [B, N, C] to samples [B, 1, T]."""
+
+    @property
+    @abstractmethod
+    def encoder_context(self) -> int:
+        """Samples of the past that a token of a causal network depends on, beyond its own frame."""
+
+    @property
+    @abstractmethod
+    def decoder_context(self) -> int:
+        """Samples' worth of past tokens that a causal network's output depends on, beyond its own frame."""
+
+    def forward(self, samples: Tensor, blend: Tensor | None = None) -> tuple[Tensor, QuantizerOutput]:
+        """Samples [B, 1, T] through the quantizer to samples [B, 1, T]; ``blend`` as in ``Quantizer.forward``."""
+        output = self.quantizer(self.encode_features(samples), blend)
+        return self.decode_features(output.features), output
 
     def token_count(self, length: int) -> int:
         """Tokens that ``length`` samples need (without the padding to whole windows of ``pad_to``)."""

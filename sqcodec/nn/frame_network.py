@@ -10,14 +10,13 @@ Letters: B batch, T samples, F samples a frame, N frames, Q tokens a frame, C ch
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from sqcodec.config import ModelConfig
+from sqcodec.config import ModelConfig, UnitConfig
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.nn.frame import FrameTransformerLayer, FrameUnit
 from sqcodec.nn.spectral import ISTFTHead, STFTFront
-from sqcodec.quantizers import Quantizer, QuantizerOutput, build_quantizer
+from sqcodec.quantizers import QuantizerOutput, build_quantizer
 
 
 class FrameNetwork(CodecNetwork):
@@ -37,7 +36,7 @@ class FrameNetwork(CodecNetwork):
             nn.LayerNorm(encoder.dims[0]),
         )
         self.split = nn.Linear(encoder.dims[0], self.tokens_per_frame * config.feature_dim)
-        self.quantizer: Quantizer = build_quantizer(config.quantizer, config.feature_dim)
+        self.quantizer = build_quantizer(config.quantizer, config.feature_dim)
         self.join = nn.Linear(self.tokens_per_frame * config.feature_dim, decoder.dims[0])
         self.decoder = nn.Sequential(
             *_transformer_layers(decoder.dims[0], transformer.decoder_depth, config),
@@ -96,11 +95,6 @@ class FrameNetwork(CodecNetwork):
         output = self.head.overlap_add(self.head.frames(magnitude, phase))
         return output[:, : output.shape[1] - self.head.overlap]
 
-    def forward(self, samples: Tensor, blend: Tensor | None = None) -> tuple[Tensor, QuantizerOutput]:
-        """Samples [B, 1, N * F] through the quantizer to samples [B, 1, N * F]."""
-        magnitude, phase, output = self.core(self.spectra(samples[:, 0]), blend)
-        return self.synthesise(magnitude, phase)[:, None], output
-
     def core(self, spectra: Tensor, blend: Tensor | None) -> tuple[Tensor, Tensor, QuantizerOutput]:
         """What training compiles: front features to polar spectra, without any FFT."""
         quantized = self.quantizer(self.encode_spectra(spectra), blend)
@@ -108,7 +102,7 @@ class FrameNetwork(CodecNetwork):
         return magnitude, phase, quantized
 
 
-def _units(dim: int, depth: int, unit) -> list[nn.Module]:
+def _units(dim: int, depth: int, unit: UnitConfig) -> list[nn.Module]:
     return [FrameUnit(dim, unit.kernel_size, layer_scale=unit.layer_scale) for _ in range(depth)]
 
 

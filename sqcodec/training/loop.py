@@ -59,7 +59,7 @@ class Trainer:
         self.average.requires_grad_(False).eval()
         frame = recipe.model.hop_length * recipe.model.transformer.tokens_per_frame
         length = math.ceil(data.segment_seconds * rate / frame) * frame
-        self.sampler = SegmentSampler(corpus, data.batch_size, length, tuple(data.gain_db), train.seed)
+        self.sampler = SegmentSampler(corpus, data.batch_size, length, (data.gain_db[0], data.gain_db[1]), train.seed)
         spectral = MultiScaleSpectralLoss(rate, tuple(recipe.loss.fft_sizes), tuple(recipe.loss.mel_bands))
         self.step_fn = Step(self.network, spectral, recipe.loss, train)
         self.optimizers = build_optimizers(self.network, train)

@@ -22,12 +22,13 @@ def build_optimizers(network: nn.Module, recipe: TrainRecipe) -> list[torch.opti
     """
     if recipe.optimizer not in ("adamw", "muon"):
         raise ValueError(f"train.optimizer is '{recipe.optimizer}'. Choose one of: adamw, muon.")
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         is_matrix = name.startswith(BACKBONE) and parameter.ndim == 2 and min(parameter.shape) >= 32
         (matrices if is_matrix and recipe.optimizer == "muon" else rest).append(parameter)
     adamw = torch.optim.AdamW(
-        rest, lr=recipe.learning_rate, betas=tuple(recipe.betas), weight_decay=recipe.weight_decay
+        rest, lr=recipe.learning_rate, betas=(recipe.betas[0], recipe.betas[1]), weight_decay=recipe.weight_decay
     )
     if not matrices:
         return [adamw]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sqcodec.losses.spectral import MultiScaleSpectralLoss
+from sqcodec.nn.base import CodecNetwork
 from sqcodec.training.recipe import LossRecipe, TrainRecipe
 
 
@@ -17,7 +18,7 @@ class Step:
     """
 
     def __init__(
-        self, network: nn.Module, spectral: MultiScaleSpectralLoss, loss: LossRecipe, train: TrainRecipe
+        self, network: CodecNetwork, spectral: MultiScaleSpectralLoss, loss: LossRecipe, train: TrainRecipe
     ) -> None:
         self.network, self.spectral, self.loss, self.train = network, spectral, loss, train
         self.lookahead = network.config.lookahead

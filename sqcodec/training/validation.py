@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
 
 from sqcodec.data.cache import AudioCache
+from sqcodec.nn.base import CodecNetwork
 from sqcodec.training.recipe import DataRecipe
 
 
 @torch.no_grad()
-def validate(network: nn.Module, cache: AudioCache, data: DataRecipe) -> dict[str, float]:
+def validate(network: CodecNetwork, cache: AudioCache, data: DataRecipe) -> dict[str, float]:
     """Mean scores over clips spread evenly over the cache. PESQ needs 16 kHz and is left out at other rates.
 
     ``validation_tokens_used`` is the share of distinct codes among all tokens; ``validation_perplexity`` is

@@ -1,0 +1,51 @@
+"""Shared by the tests: real clips, and a tiny model of each family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sqcodec.config import ModelConfig
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Tiny tensors run slower on many threads, and results stay the same on every machine."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def speech() -> np.ndarray:
+    """13.7 s of real speech, float32 [T] at 16 kHz."""
+    return soundfile.read(DATA / "84-121123-0002.flac", dtype="float32")[0]
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> ModelConfig:
+    """A frame-rate network of a few thousand parameters, shaped like the one that ships."""
+    unit = {"activation": "gelu", "layer_scale": 0.3, "kernel_size": 3}
+    return ModelConfig.from_dict(
+        {
+            "name": "tiny",
+            "feature_dim": 12,
+            "lookahead": 480,
+            "encoder": {
+                "front": "stft", "n_fft": 512, "hop": 192, "dims": [16], "strides": [], "depths": [1], "unit": unit,
+            },
+            "transformer": {
+                "encoder_depth": 1, "decoder_depth": 1, "tokens_per_frame": 2, "window": 5, "heads": 2,
+                "head_dim": 8, "position": "distance_bias",
+            },
+            "quantizer": {"kind": "fsp", "levels": [7, 7, 7, 7, 7, 7]},
+            "decoder": {
+                "head": "istft", "n_fft": 384, "hop": 192, "subframes": 2, "dims": [16], "strides": [],
+                "depths": [1], "gate": False, "unit": unit,
+            },
+        }
+    )  # fmt: skip

@@ -1,0 +1,70 @@
+"""Imports run in one direction, and the command line starts without the heavy packages."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "sqcodec"
+
+ALLOWED = {
+    "config": set(),
+    "audio": set(),
+    "container": set(),
+    "quantizers": {"config"},
+    "nn": {"config", "quantizers"},
+    "losses": {"config"},
+    "discriminators": {"config"},
+    "data": {"config", "audio"},
+    "checkpoint": {"config"},
+    "hub": {"config", "compat"},
+    "compat": {"config", "nn", "hub"},
+    "registry": {"config", "checkpoint"},
+    "codec": {"config", "nn", "quantizers", "registry", "checkpoint"},
+    "training": {"config", "nn", "quantizers", "losses", "discriminators", "data", "checkpoint"},
+    "evaluation": {"config", "audio", "nn", "quantizers", "registry", "checkpoint", "codec", "data", ""},
+}
+"""What each part may import from the package ("" is the package itself). cli may import everything."""
+
+
+def imported_parts(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level <= 1, f"{path}: relative import over a folder"
+            if node.module == "sqcodec":
+                names = [f"sqcodec.{alias.name}" for alias in node.names]
+            elif node.level == 0 and node.module:
+                names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "sqcodec":
+                found.add(parts[1] if len(parts) > 1 else "")
+    return found
+
+
+def test_imports_run_in_one_direction() -> None:
+    checked = 0
+    for path in PACKAGE.rglob("*.py"):
+        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if part in ALLOWED:
+            extra = imported_parts(path) - ALLOWED[part] - {part}
+            assert not extra, f"{path.name} ({part}) imports {extra}"
+            checked += 1
+        else:
+            assert part in ("cli", "__init__", "__main__"), f"{part} is not in the table of allowed imports"
+    assert checked > 20
+
+
+def test_help_needs_no_heavy_package() -> None:
+    code = (
+        "import sys; from sqcodec.cli import build_parser; build_parser();"
+        "print([m for m in ('torch', 'numpy', 'soundfile', 'librosa') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
