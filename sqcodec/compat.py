@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -39,7 +39,10 @@ PARTS = ("encoder", "quantizer", "decoder", "en_encoder", "en_decoder")
 
 HEADS = 6
 EPSILON = {"sqcodec": 2.0**-23, "l3ac": 1e-8}
-QUANTIZERS = {"taae_fsq": ("sqcodec", "codebook_dim"), "super_fsq": ("l3ac", "levels")}
+QUANTIZERS: dict[str, tuple[Literal["sqcodec", "l3ac"], str]] = {
+    "taae_fsq": ("sqcodec", "codebook_dim"),
+    "super_fsq": ("l3ac", "levels"),
+}
 """Their quantizer's name to the family and to the key that holds its levels."""
 
 NORM_GAIN = "parametrizations.weight.original0"
@@ -153,12 +156,12 @@ def fold_norms(config: ModelConfig, state: dict[str, Tensor]) -> tuple[ModelConf
             weight = folded[prefix + "contract.weight"].double()
             folded[prefix + "contract.bias"] = folded[prefix + "contract.bias"].double() + weight @ beta
             folded[prefix + "contract.weight"] = weight * (1 + gamma)
-    plain = {"weight_norm": False, "grn": False}
-    config = dataclasses.replace(
-        config,
-        encoder=dataclasses.replace(config.encoder, unit=dataclasses.replace(config.encoder.unit, **plain)),
-        decoder=dataclasses.replace(config.decoder, unit=dataclasses.replace(config.decoder.unit, **plain)),
+    replace = dataclasses.replace
+    encoder, decoder = (
+        replace(side, unit=replace(side.unit, weight_norm=False, grn=False))
+        for side in (config.encoder, config.decoder)
     )
+    config = replace(config, encoder=encoder, decoder=decoder)
     return config, {name: tensor.float().contiguous() for name, tensor in folded.items()}
 
 

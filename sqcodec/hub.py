@@ -7,6 +7,7 @@ routes is used where the environment says `HF_ENDPOINT`.
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from sqcodec.compat import PARTS
@@ -47,14 +48,14 @@ def _fetch(repository: str, file: str, cache_dir: str | Path | None) -> Path:
             "Or download the five .pt files yourself and give their folder."
         ) from error
     endpoint = os.environ.get("HF_ENDPOINT") or None
-    where = {"repo_id": repository, "filename": file, "cache_dir": cache_dir, "endpoint": endpoint}
+    download = partial(hf_hub_download, repository, file, cache_dir=cache_dir, endpoint=endpoint)
     try:
         # published weights carry a version and do not change: what is cached needs no look at the hub
-        return Path(hf_hub_download(**where, local_files_only=True))
+        return Path(download(local_files_only=True))
     except LocalEntryNotFoundError:
         pass
     try:
-        return Path(hf_hub_download(**where))
+        return Path(download())
     except Exception as error:  # those of its HTTP libraries share no base class
         raise ConnectionError(
             f"Cannot download {file} of {repository} from {endpoint or 'the model hub'}, "

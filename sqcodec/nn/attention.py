@@ -115,8 +115,8 @@ class LocalAttention(nn.Module):
                 F.pad(part, (0, 0, 0, 0, 0, padding)).unflatten(1, (-1, self.window)) for part in (q, k, v)
             )  # [B, W, w, H, E]
             first = self._attend(q[:, 0], k[:, 0], v[:, 0], mask[:, :, self.window :])
-            with_past = [torch.cat([part[:, :-1], part[:, 1:]], dim=2).flatten(0, 1) for part in (k, v)]
-            rest = self._attend(q[:, 1:].flatten(0, 1), *with_past, mask)
+            k, v = (torch.cat([part[:, :-1], part[:, 1:]], dim=2).flatten(0, 1) for part in (k, v))
+            rest = self._attend(q[:, 1:].flatten(0, 1), k, v, mask)
             rest = rest.unflatten(0, (batch, -1)).flatten(1, 2)
             out = torch.cat([first, rest], dim=1)[:, :steps]
         return self.to_out(out.flatten(2))

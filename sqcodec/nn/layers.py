@@ -39,6 +39,8 @@ class Conv1d(nn.Conv1d):
     is causal frame by frame.
     """
 
+    bias: Tensor
+
     def __init__(
         self,
         in_channels: int,

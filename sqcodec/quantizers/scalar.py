@@ -45,6 +45,8 @@ class ScalarQuantizer(Quantizer):
     i are 0 .. L_i - 1: the digit is the nearest level.
     """
 
+    level_counts: Tensor
+
     def __init__(self, feature_dim: int, levels: tuple[int, ...], noise_rate: float = 0.5) -> None:
         super().__init__(feature_dim, len(levels), levels)
         self.noise_rate = noise_rate
