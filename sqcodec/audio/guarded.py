@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from errno import EIO
 from typing import IO
 
 
 class GuardedFile:
-    """Wraps a binary file; keeps the first OSError of a read or write in `error` instead of raising it.
+    """Wraps a binary file; keeps the first exception of a read or write for `raise_error`.
 
-    A seek that the file refuses (a damaged header sent libsndfile nowhere) leaves the position as it was.
+    Any exception: Ctrl-C may come inside a callback too. A seek that the file refuses (a damaged header sent
+    libsndfile nowhere) leaves the position as it was.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
-        self.error: OSError | None = None
+        self._error: BaseException | None = None
+
+    def raise_error(self, name: str) -> None:
+        """Raise what went wrong, if anything did; an OSError with the name of the file."""
+        if isinstance(self._error, OSError):
+            code = self._error.errno or EIO
+            raise OSError(code, self._error.strerror or str(self._error), name) from None
+        if self._error is not None:
+            raise self._error
 
     def read(self, size: int) -> bytes:
         try:
             return self.file.read(size)
-        except OSError as error:
-            self.error = self.error or error
+        except BaseException as error:
+            self._error = self._error or error
             return b""
 
     def write(self, data: bytes) -> int:
@@ -27,8 +37,8 @@ class GuardedFile:
         try:
             while done < len(data):
                 done += self.file.write(data[done:])
-        except OSError as error:
-            self.error = self.error or error
+        except BaseException as error:
+            self._error = self._error or error
         return done
 
     def seek(self, offset: int, whence: int = 0) -> int:

@@ -9,7 +9,6 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from errno import EIO
 from typing import IO, BinaryIO
 
 import numpy as np
@@ -82,7 +81,7 @@ class AudioReader:
             self._sound = soundfile.SoundFile(self._guarded)
         except soundfile.SoundFileError as error:
             self._file.close()
-            self._raise_system_error()
+            self._guarded.raise_error(self.name)
             raise AudioError(f"{self.name}: not readable as audio: {reason(error)}") from None
         except BaseException:
             self._file.close()
@@ -101,9 +100,7 @@ class AudioReader:
             self.close()
             raise AudioError(f"{self.name}: the header says {self.num_channels} x {self.sample_rate} Hz")
 
-    def blocks(
-        self, sample_rate: int | None = None, block_seconds: float = BLOCK_SECONDS
-    ) -> Iterator[np.ndarray]:
+    def blocks(self, sample_rate: int | None = None, block_seconds: float = BLOCK_SECONDS) -> Iterator[np.ndarray]:
         """Blocks float32 [C, t], resampled to `sample_rate`. Once per reader.
 
         Raises AudioError: no samples, NaN or infinite samples, or damaged data.
@@ -124,9 +121,9 @@ class AudioReader:
     def _read(self, frames: int) -> np.ndarray:
         try:
             block = self._sound.read(frames, dtype="float32", always_2d=True)
-            self._raise_system_error()
+            self._guarded.raise_error(self.name)
         except soundfile.SoundFileError as error:
-            self._raise_system_error()
+            self._guarded.raise_error(self.name)
             raise AudioError(
                 f"{self.name}: damaged after {self.samples_read / self.sample_rate:.3f} s: {reason(error)}"
             ) from None
@@ -136,10 +133,6 @@ class AudioReader:
             raise AudioError(f"{self.name}: a sample at {seconds:.3f} s is NaN or infinite")
         self.samples_read += block.shape[0]
         return np.ascontiguousarray(block.T)
-
-    def _raise_system_error(self) -> None:
-        if error := self._guarded.error:
-            raise OSError(error.errno or EIO, error.strerror or str(error), self.name) from None
 
     def _check_end(self) -> None:
         if not self.samples_read:

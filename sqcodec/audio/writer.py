@@ -77,9 +77,7 @@ class AudioWriter:
             self.name = "stdout"
             self._pipe = target
         if extension not in FORMATS:
-            raise AudioError(
-                f"{self.name}: no audio format for {extension!r}; use one of {', '.join(FORMATS)}"
-            )
+            raise AudioError(f"{self.name}: no audio format for {extension!r}; use one of {', '.join(FORMATS)}")
         file_format, default = FORMATS[extension]
         self.subtype = (subtype or default).upper()
         if not soundfile.check_format(file_format, self.subtype):
@@ -97,8 +95,7 @@ class AudioWriter:
             )
         except (soundfile.SoundFileError, ValueError, TypeError) as error:
             self._discard()
-            if self._sink.error:
-                raise self._os_error(self._sink.error) from None
+            self._sink.raise_error(self.name)
             raise AudioError(
                 f"{self.name}: {num_channels} channels at {sample_rate} Hz do not go into {file_format} "
                 f"{self.subtype}: {reason(error)}"
@@ -156,8 +153,7 @@ class AudioWriter:
             function(*arguments)
         except (soundfile.SoundFileError, AssertionError) as error:
             failure = error
-        if self._sink.error:
-            raise self._os_error(self._sink.error) from None
+        self._sink.raise_error(self.name)
         if failure:
             raise OSError(EIO, f"could not be written: {reason(failure)}", self.name) from None
 

@@ -172,11 +172,12 @@ class Progress:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start."""
+        """Seconds since `begin`: reading, coding and writing, not the loading of the model."""
         return time.perf_counter() - self._start
 
     def begin(self, total: float | None) -> None:
-        """Show the bar: `total` seconds to do, None where unknown."""
+        """Start the clock and show the bar: `total` seconds to do, None where unknown."""
+        self._start = time.perf_counter()
         if not self._hidden:
             from tqdm import tqdm
 

@@ -35,8 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "decode",
         help="code files (.sqc) to audio",
-        description="Decode code files, each with the model that it names, to exactly as many samples as "
-        "went in.",
+        description="Decode code files, each with the model that it names, to exactly as many samples as went in.",
         epilog="examples: sqcodec decode in.sqc out.wav | sqcodec decode codes/ --out wavs/ | "
         "sqcodec decode in.sqc - | aplay",
     )

@@ -63,9 +63,7 @@ def plan(
     if inputs == [PIPE]:
         raise PlanError("'-' (a pipe) has no name to give a file in a folder; name the output")
     if out is not None and Path(out).is_file():
-        raise PlanError(
-            f"--out {out} is a file; it must be a folder, or end in {' '.join(sorted(output_suffixes))}"
-        )
+        raise PlanError(f"--out {out} is a file; it must be a folder, or end in {' '.join(sorted(output_suffixes))}")
     jobs = []
     taken: dict[str, str] = {}
     for job in _expand(inputs, out, frozenset(wanted), suffix):

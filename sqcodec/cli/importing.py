@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
 from pathlib import Path
 
@@ -25,9 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "source", nargs="+", metavar="FOLDER|FILES|hub:NAME", help="a folder, the files, or a published model"
     )
     parser.add_argument("--as", dest="name", required=True, metavar="NAME", help="name to give the model")
-    parser.add_argument(
-        "--config", metavar="TOML|NAME", help="the authors' TOML, or a published model's name"
-    )
+    parser.add_argument("--config", metavar="TOML|NAME", help="the authors' TOML, or a published model's name")
     parser.add_argument("--force", action="store_true", help="replace a model of this name")
     parser.set_defaults(run=run)
 
@@ -52,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         published = source.removeprefix(HUB)
         source, config_path = str(hub.fetch_published(published)), config_path or published
     config, state = compat.load_published(source, config_path)
+    config = dataclasses.replace(config, name=arguments.name)  # the name that code files will carry
     metadata = {"source": " ".join(arguments.source)}
     checkpoint.save_model(folder, config, state, metadata)
     size = sum(tensor.numel() for tensor in state.values())

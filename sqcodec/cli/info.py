@@ -111,7 +111,7 @@ def _model(name: str) -> dict[str, Any]:
         "nominal_kbps": codec.bit_rate / 1000,
         "codebook_size": codec.codebook_size,
         "levels": list(codec.levels) if codec.levels else None,
-        "parameters": sum(parameter.numel() for parameter in codec.parameters()),
+        "parameters": sum(parameter.numel() for parameter in codec.network.parameters()),
         "configuration": codec.config.to_dict(),
     }
 
