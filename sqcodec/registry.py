@@ -42,7 +42,7 @@ def user_models_dir() -> Path:
 
 def list_models() -> list[ModelInfo]:
     """Shipped models, then imported ones, each by name."""
-    index = _index()
+    index = read_index()
     found = []
     for folder, shipped in ((SHIPPED_DIR, True), (user_models_dir(), False)):
         for path in sorted(folder.glob("*/" + CONFIG_NAME)) if folder.is_dir() else []:
@@ -84,6 +84,7 @@ def find_model(model: str | Path) -> Path:
     raise ValueError(f"Unknown model '{model}'. Choose one of: {names}; or give a model folder.{hint}")
 
 
-def _index() -> dict[str, dict[str, str]]:
+def read_index() -> dict[str, dict[str, str]]:
+    """What models/index.toml says of the shipped models: summary, licence and sha256, by name."""
     path = SHIPPED_DIR / "index.toml"
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
