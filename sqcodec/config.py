@@ -224,6 +224,11 @@ class ModelConfig:
             raise ValueError("lookahead is for causal networks: set causal = true, or lookahead = 0")
         if self.causal and self.decoder.gate and self.decoder.gate_norm:
             raise ValueError("decoder.gate_norm norms over all time: set it to false in a causal network")
+        if self.causal and not self.transformer.exact_window:
+            raise ValueError(
+                "transformer.exact_window = false makes tokens depend on where a recording starts: "
+                "set it to true in a causal network"
+            )
         if self.encoder.hop_length != self.decoder.hop_length:
             raise ValueError(
                 "encoder and decoder disagree on the samples per frame: "

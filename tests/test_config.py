@@ -129,6 +129,7 @@ def test_unknown_keys_name_the_nearest():
         ("[transformer]\nposition = 'absolute'", "one of: dynamic_bias, rotary, alibi"),
         ("[transformer]\nposition = 'rotary'\nhead_dim = 33", "even for rotary"),
         ("[transformer]\nencoder_frame_depth = 1", "must be 0 when rate_reduction is 1"),
+        ("[transformer]\nexact_window = false", "depend on where a recording starts"),
         ("[transformer]\nwindow = 0", "transformer.window is 0"),
         ("[quantizer]\nlevels = [7, 1]", "2 or more each"),
         ("[quantizer]\nlevels = []", "at least one"),

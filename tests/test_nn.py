@@ -26,7 +26,8 @@ from sqcodec.nn.tconv import TrendFront, TrendGate, envelope
 
 def tiny(causal: bool = True, rate: int = 2, **transformer) -> ModelConfig:
     """Hop 6 x rate, 3 bits or so; a norm over time and symmetric padding only where not causal."""
-    options = {"window": 5, "heads": 2, "head_dim": 8, "rate_reduction": rate} | transformer
+    options = {"window": 5, "heads": 2, "head_dim": 8, "rate_reduction": rate, "exact_window": causal}
+    options |= transformer
     if rate > 1:
         options |= {"encoder_frame_depth": 1, "decoder_frame_depth": 1}
     unit = UnitConfig(layer_scale=0.5, grn=not causal, weight_norm=not causal)
@@ -60,8 +61,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 POSITIONS = [
-    {"position": "dynamic_bias", "exact_window": True},
-    {"position": "dynamic_bias", "exact_window": False},
+    {"position": "dynamic_bias"},
     {"position": "rotary", "qk_norm": True},
     {"position": "alibi"},
 ]
@@ -107,6 +107,31 @@ def test_the_published_kind_is_not_causal():
         mixed[:, 17:] = 0
         wave = network.decode_features(features) - network.decode_features(mixed)
         assert wave[..., :60].abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("rate", [1, 2])
+@pytest.mark.parametrize("options", POSITIONS, ids=lambda o: "-".join(map(str, o.values())))
+def test_context_is_all_that_is_seen_of_the_past(options: dict, rate: int):
+    """So a recording may be cut anywhere, with `encoder_context` and `decoder_context` repeated before."""
+    config = tiny(rate=rate, window=3, **options)
+    network, hop = randomised(Network(config)), config.hop_length
+    samples = noise(1, 1, 140 * hop)
+    with torch.no_grad():
+        features = network.encode_features(samples)
+        context = -(-network.encoder_context // hop)
+        assert 10 < context < 130
+        cut = network.encode_features(samples[..., -(context + 2) * hop :])
+        assert torch.allclose(cut[:, -2:], features[:, -2:], atol=1e-4, rtol=1e-4)
+        near = network.encode_features(samples[..., -(context // 4) * hop :])
+        assert (near[:, -2:] - features[:, -2:]).abs().max() > 1e-3
+
+        wave = network.decode_features(features)
+        context = -(-network.decoder_context // hop)
+        assert 10 < context < 130
+        cut = network.decode_features(features[:, -(context + 2) :])
+        assert torch.allclose(cut[..., -2 * hop :], wave[..., -2 * hop :], atol=1e-5)
+        near = network.decode_features(features[:, -2:])
+        assert (near - wave[..., -2 * hop :]).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("causal", [True, False])

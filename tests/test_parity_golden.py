@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from sqcodec.codec import Codec
 from sqcodec.compat import PARTS, convert, translate_config
 from sqcodec.config import ModelConfig
 from sqcodec.nn.network import Network
@@ -55,3 +56,17 @@ def test_tokens_and_waveform_are_the_authors(path: Path, fold: bool):
     assert waveform.shape == data["waveform"].shape
     assert (waveform - data["waveform"]).abs().max() <= WAVEFORM_TOLERANCE
     assert data["waveform"].abs().max() > 0.1
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_the_codec_runs_them_as_the_authors_do(path: Path):
+    config, parts, data = read_golden(path)
+    config, state = convert(parts, config)
+    network = Network(config)
+    network.load_state_dict(state)
+    codec = Codec(network, "golden")
+    tokens = codec.encode(data["samples"])
+    assert torch.equal(tokens, data["tokens"])
+    samples = codec.decode(tokens)[:, : data["samples"].shape[1]]
+    expected = data["waveform"][:, : samples.shape[1]]
+    assert (torch.as_tensor(samples) - expected).abs().max() <= WAVEFORM_TOLERANCE

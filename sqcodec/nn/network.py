@@ -3,31 +3,32 @@
     samples -> encoder -> encoder transformer -> quantizer -> decoder transformer -> decoder -> samples
 
 Letters: B batch, T samples, C channels, N tokens. A causal network sees only the past: its output up to
-sample n hop depends on the first n hop input samples alone. `config.lookahead` delays the output: sample t
-of the input comes back as sample t + lookahead, so `pad` adds that much silence behind and `crop` drops it
-in front.
+sample n hop depends on the first n hop input samples alone.
 """
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from sqcodec.config import ModelConfig
+from sqcodec.nn.base import CodecNetwork
 from sqcodec.nn.decoder import Decoder, DecoderTransformer
 from sqcodec.nn.encoder import Encoder, EncoderTransformer
-from sqcodec.quantizers import QuantizerOutput, build_quantizer
+from sqcodec.nn.tconv import FRONT_CONTEXT, GATE_CONTEXT
+from sqcodec.quantizers import Quantizer, build_quantizer
+
+PROJECT_CONTEXT = 2
+"""Steps before its own that the last convolution of the encoder, and the first of the decoder, see."""
 
 
-class Network(nn.Module):
+class Network(CodecNetwork):
     """The network that a `ModelConfig` describes, with random weights."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.encoder = Encoder(config)
         self.encoder_transformer = EncoderTransformer(config)
-        self.quantizer = build_quantizer(config.quantizer, config.feature_dim)
+        self.quantizer: Quantizer = build_quantizer(config.quantizer, config.feature_dim)
         self.decoder_transformer = DecoderTransformer(config)
         self.decoder = Decoder(config)
 
@@ -44,25 +45,27 @@ class Network(nn.Module):
         """Features [B, N, C] to samples [B, 1, N hop]."""
         return self.decoder(self.decoder_transformer(features))
 
-    def forward(self, samples: Tensor, blend: Tensor | None = None) -> tuple[Tensor, QuantizerOutput]:
-        """Samples [B, 1, T] through the quantizer to samples [B, 1, T]; `blend` as in `Quantizer.forward`."""
-        output = self.quantizer(self.encode_features(samples), blend)
-        return self.decode_features(output.features), output
+    @property
+    def encoder_context(self) -> int:
+        encoder, transformer = self.config.encoder, self.config.transformer
+        reach = encoder.unit.kernel_size - 1
+        samples, step = FRONT_CONTEXT, 1
+        for depth, stride in zip(encoder.depths, (*encoder.strides, 1), strict=True):
+            samples += depth * reach * step
+            step *= stride
+        samples += PROJECT_CONTEXT * step
+        samples += transformer.encoder_frame_depth * (transformer.window * transformer.rate_reduction - 1) * step
+        return samples + transformer.encoder_depth * (transformer.window - 1) * self.config.hop_length
 
-    def token_count(self, length: int) -> int:
-        """Tokens that `length` samples need (without the padding to whole windows of `pad_to`)."""
-        return -(-(length + self.config.lookahead) // self.config.hop_length) if length else 0
-
-    def pad_length(self, length: int) -> int:
-        """Length that `length` samples are padded to, lookahead included."""
-        multiple = self.config.pad_multiple
-        return -(-(length + self.config.lookahead) // multiple) * multiple if length else 0
-
-    def pad(self, samples: Tensor) -> Tensor:
-        """Samples [..., T] with zeros behind, to `pad_length(T)`."""
-        return F.pad(samples, (0, self.pad_length(samples.shape[-1]) - samples.shape[-1]))
-
-    def crop(self, samples: Tensor, length: int) -> Tensor:
-        """The `length` samples that were encoded, out of what `decode_features` gives for them."""
-        start = self.config.lookahead
-        return samples[..., start : start + length]
+    @property
+    def decoder_context(self) -> int:
+        decoder, transformer = self.config.decoder, self.config.transformer
+        reach = decoder.unit.kernel_size - 1
+        hop, step = self.config.hop_length, decoder.hop_length
+        samples = (transformer.decoder_depth * (transformer.window - 1) + 1) * hop  # upsampling: 1 token
+        samples += transformer.decoder_frame_depth * (transformer.window * transformer.rate_reduction - 1) * step
+        samples += PROJECT_CONTEXT * step
+        for depth, stride in zip(decoder.depths[:-1], decoder.strides, strict=True):
+            samples += (depth * reach + GATE_CONTEXT + 1) * step  # upsampling: 1 step
+            step //= stride
+        return samples + (sum(decoder.output_dilations) + 1) * reach

@@ -19,6 +19,20 @@ BRANCH_KERNEL = 7
 FRONT_BRANCH_CHANNELS = 4
 
 
+def branch_context(scale: int, dilation: int) -> int:
+    """Steps before its own that a causal branch sees: two poolings and a convolution."""
+    return 2 * (scale - 1) + (BRANCH_KERNEL - 1) * dilation
+
+
+def gate_dilation(scale: int) -> int:
+    """Dilation of a gate's branch."""
+    return scale // 2 + 1
+
+
+FRONT_CONTEXT = max(branch_context(scale, 1) for scale in FRONT_SCALES)
+GATE_CONTEXT = max(branch_context(scale, gate_dilation(scale)) for scale in GATE_SCALES)
+
+
 def envelope(x: Tensor, scale: int, causal: bool) -> Tensor:
     """Envelope of x over `scale` (odd) samples; x itself at scale 1.
 
@@ -88,7 +102,7 @@ class TrendGate(nn.Module):
 
     def __init__(self, channels: int, *, causal: bool, norm: bool, weight_norm: bool) -> None:
         super().__init__()
-        dilations = tuple(scale // 2 + 1 for scale in GATE_SCALES)
+        dilations = tuple(gate_dilation(scale) for scale in GATE_SCALES)
         self.trends = TrendConv(1, GATE_SCALES, dilations, causal=causal, weight_norm=weight_norm)
         self.norm = nn.InstanceNorm1d(len(GATE_SCALES), affine=True) if norm else nn.Identity()
         self.merge = nn.Conv1d(len(GATE_SCALES), channels, 1)
