@@ -1,0 +1,103 @@
+"""`sqcodec evaluate`: how good a codec is, beside the ones people know."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+from .common import UsageError, positive
+
+_EXAMPLE = """examples:
+  sqcodec evaluate clips/ --model speech-3k --baselines opus:6,codec2:3200 --out report
+  sqcodec evaluate --manifest corpus/manifest.tsv --split test --model runs/a --model runs/b --out report
+
+systems for --baselines:
+  original  opus:KBPS  opus-wb:KBPS  codec2:MODE  speex:QUALITY  speex-nb:QUALITY  mp3:KBPS  lyra:KBPS
+  hf:FOLDER  dac:FILE  snac:FOLDER  dir:NAME=PATH (a folder of somebody's outputs)
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the verb."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="score codecs: table, report with players and plots, results.json",
+        description="Code, decode, align and score clips; write report.html, report.md and results.json.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="a folder of audio files to evaluate on")
+    parser.add_argument("--manifest", metavar="FILE", help="a manifest instead, .tsv or .jsonl")
+    parser.add_argument("--split", metavar="NAME", help="only this split of the manifest")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only N clips, spread over the list")
+    parser.add_argument(
+        "--model", action="append", default=[], metavar="NAME|FOLDER", help="a model; may be given again"
+    )
+    parser.add_argument("--baselines", default="", metavar="LIST", help="other systems, with commas between")
+    parser.add_argument(
+        "--metrics", default="core", metavar="LIST", help="'core' (default), 'all', or names with commas between"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="a folder; resumed if it exists")
+    parser.add_argument("--jobs", type=positive, default=0, metavar="N", help="processes; default: all cores")
+    parser.add_argument("--device", default="cpu", help="where models run; default: cpu")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluates, writes the reports, prints the table. Exit 1 where a model failed on a clip."""
+    if (arguments.folder is None) == (arguments.manifest is None):
+        raise UsageError("name a FOLDER of audio files or a --manifest, one of the two")
+    from sqcodec.evaluation.evaluate import Options, evaluate
+    from sqcodec.evaluation.publish import publish
+    from sqcodec.evaluation.scorers import all_metrics
+
+    logging.basicConfig(level=logging.WARNING, format="sqcodec: %(message)s", stream=sys.stderr)
+    named = [name for name in arguments.metrics.split(",") if name]
+    choices = {"core": [], "all": list(all_metrics())}
+    metrics = choices.get(arguments.metrics, named)
+    baselines = [text for text in arguments.baselines.split(",") if text]
+    systems = [f"sqcodec:{model}" for model in arguments.model] + baselines
+    if not systems:
+        raise UsageError("nothing to evaluate: give --model, --baselines or both")
+    options = Options(
+        source=arguments.manifest or arguments.folder,
+        systems=systems,
+        out=arguments.out,
+        split=arguments.split,
+        limit=arguments.limit,
+        metrics=metrics,
+        jobs=arguments.jobs,
+        device=arguments.device,
+        command="sqcodec " + shlex.join(sys.argv[1:]),
+        strict=arguments.metrics not in choices,
+    )
+    results = evaluate(options, None if arguments.quiet else _Bar())
+    files = publish(results, arguments.out)
+    from sqcodec.evaluation.report import main_table
+
+    for row in main_table(results):
+        print("\t".join(row))
+    print("\n".join(str(path) for path in files), file=sys.stderr)
+    return 1 if any(summary["failed"] for summary in results.summary.values()) else 0
+
+
+class _Bar:
+    """A progress bar on stderr."""
+
+    def __init__(self) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(unit="clip", file=sys.stderr, smoothing=0.05)
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._bar.total is None:
+            self._bar.reset(total)
+            self._bar.initial = done
+        self._bar.n = done
+        self._bar.refresh()
+        if done == total:
+            self._bar.close()

@@ -1,0 +1,204 @@
+"""The whole evaluation: which clips and systems, in parallel processes, resumed where it stopped, summed up."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from .extras import MissingExtra, version
+from .results import Results, Row, RowStore
+from .scorers import REFERENCE_RATE, all_metrics, core_metrics, scorers_for
+from .summary import break_down, compare, summarise
+from .systems import SystemInfo, make_system, system_key
+from .utterances import Utterance, list_utterances
+from .work import Task, clip_path, prepare_worker, run_task
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to evaluate. `systems` are texts as `make_system` takes, the first one is what others are compared with.
+
+    `metrics`: names; empty means the core ones. `jobs`: processes; 0 means one for each core that is allowed.
+    `strict`: a system or metric that cannot run is an error rather than left out and reported.
+    """
+
+    source: str
+    systems: list[str]
+    out: Path
+    split: str | None = None
+    limit: int | None = None
+    metrics: list[str] = field(default_factory=list)
+    jobs: int = 0
+    device: str = "cpu"
+    command: str = ""
+    strict: bool = False
+
+
+def evaluate(options: Options, progress: Callable[[int, int], None] | None = None) -> Results:
+    """Runs it all and returns the results; the caller writes the reports.
+
+    Args:
+        progress: called with (rows done, rows in all) after each clip.
+    Raises:
+        ValueError, FileNotFoundError: the clips or systems do not exist, or nothing is left to evaluate.
+        MissingExtra: a named metric or system has no package or tool here, and `strict`.
+    """
+    utterances = list_utterances(options.source, options.split, options.limit)
+    left_out: dict[str, str] = {}
+    metrics = _usable_metrics(options, left_out)
+    infos = _usable_systems(options, left_out)
+    options.out.mkdir(parents=True, exist_ok=True)
+    store = RowStore(options.out)
+    tasks = [_task(utterance, infos, metrics, store, options) for utterance in utterances]
+    total = len(utterances) * len(infos)
+    done = total - sum(len(task.systems) for task in tasks)
+    if progress:
+        progress(done, total)
+    for rows in _run([task for task in tasks if task.systems], _num_jobs(options.jobs)):
+        store.add(rows)
+        done += len(rows)
+        if progress:
+            progress(done, total)
+    rows = [store.rows[system_key(text), u.name] for text in infos for u in utterances]
+    return _results(options, infos, metrics, left_out, rows)
+
+
+def _usable_metrics(options: Options, left_out: dict[str, str]) -> list[str]:
+    names = options.metrics or core_metrics()
+    usable = []
+    for scorer in scorers_for(names):
+        own = [metric.name for metric in scorer.metrics if metric.name in names]
+        try:
+            scorer.load()
+            usable += own
+        except MissingExtra as error:
+            if options.strict:
+                raise
+            left_out.update(dict.fromkeys(own, str(error)))
+            _LOG.warning("%s left out: %s", ", ".join(own), error)
+    return usable
+
+
+def _usable_systems(options: Options, left_out: dict[str, str]) -> dict[str, SystemInfo]:
+    infos, keys = {}, set()
+    for text in dict.fromkeys(options.systems):
+        try:
+            info = make_system(text, options.device).info()
+        except (MissingExtra, OSError) as error:
+            if options.strict or text.startswith("sqcodec:"):
+                raise
+            left_out[text] = str(error)
+            _LOG.warning("%s left out: %s", text, error)
+            continue
+        if system_key(text) in keys:
+            raise ValueError(f"Two systems would be named '{system_key(text)}': rename one of the folders.")
+        keys.add(system_key(text))
+        infos[text] = info
+    if not infos:
+        raise ValueError("No system is left to evaluate: " + " ".join(left_out.values() or ["none was named."]))
+    return infos
+
+
+def _task(
+    utterance: Utterance, infos: dict[str, SystemInfo], metrics: list[str], store: RowStore, options: Options
+) -> Task:
+    """What is still to do for a clip: all of a system's metrics, or those that an earlier run did not have."""
+    todo, known = {}, {}
+    clip = _clip_fingerprint(utterance)
+    fingerprints = {text: f"{info.fingerprint} | {clip}" for text, info in infos.items()}
+    for text in infos:
+        key = system_key(text)
+        row = store.rows.get((key, utterance.name))
+        usable = row is not None and row.status == "ok" and row.fingerprint == fingerprints[text]
+        if usable and clip_path(options.out, key, utterance.name).exists():
+            missing = row.missing(metrics)
+            if missing:
+                todo[text], known[text] = missing, row
+        else:
+            todo[text] = metrics
+    return Task(utterance, todo, fingerprints, known, str(options.out), options.device)
+
+
+def _clip_fingerprint(utterance: Utterance) -> str:
+    try:
+        status = os.stat(utterance.path)
+    except OSError:
+        return "missing"
+    return f"{utterance.path} {status.st_size} {status.st_mtime_ns}"
+
+
+def _num_jobs(jobs: int) -> int:
+    if jobs > 0:
+        return jobs
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run(tasks: list[Task], jobs: int) -> Iterator[list[Row]]:
+    """Rows of each task, in the order in which they get ready. One job runs in this process."""
+    if jobs == 1 or len(tasks) < 2:
+        yield from map(run_task, tasks)
+        return
+    before = dict(os.environ)
+    prepare_worker()  # children take the environment before they import anything
+    try:
+        pool = ProcessPoolExecutor(
+            min(jobs, len(tasks)), multiprocessing.get_context("spawn"), initializer=prepare_worker
+        )
+        with pool:
+            yield from _collect(pool, tasks)
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "A worker process was killed (out of memory?). What it finished is kept: run the same command again, "
+            "with fewer --jobs."
+        ) from error
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _collect(pool: ProcessPoolExecutor, tasks: list[Task]) -> Iterator[list[Row]]:
+    waiting: set[Future[list[Row]]] = {pool.submit(run_task, task) for task in tasks}
+    try:
+        while waiting:
+            ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in ready:
+                yield future.result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _results(
+    options: Options, infos: dict[str, SystemInfo], metrics: list[str], left_out: dict[str, str], rows: list[Row]
+) -> Results:
+    known = all_metrics()
+    systems = {system_key(text): {"text": text, **asdict(info)} for text, info in infos.items()}
+    versions = {"python": platform.python_version(), "sqcodec": version("sqcodec"), "numpy": version("numpy")}
+    for scorer in scorers_for(metrics):
+        versions.update(scorer.versions())
+    first = next(iter(systems))
+    return Results(
+        command=options.command,
+        created=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        source=options.source if options.split is None else f"{options.source} (split {options.split})",
+        reference_rate=REFERENCE_RATE,
+        versions=versions,
+        metrics={name: asdict(known[name]) for name in known if name in metrics},
+        systems=systems,
+        summary=summarise(rows, systems, metrics, options.out),
+        breakdowns={by: break_down(rows, systems, metrics, by) for by in ("source", "speaker")},
+        comparisons=compare(rows, first, systems, [name for name in metrics]),
+        left_out=left_out,
+        rows=rows,
+        baseline=first,
+    )

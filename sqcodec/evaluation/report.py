@@ -1,0 +1,153 @@
+"""report.md: the table and what belongs to it, for a repository or a paper's appendix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .results import Results
+
+MAX_FAILURES_SHOWN = 20
+
+
+def markdown(results: Results) -> str:
+    """The whole report as Markdown."""
+    parts = [
+        "# Evaluation",
+        "",
+        f"{_num_clips(results)} clips of `{results.source}`, scored at {results.reference_rate} Hz after alignment. "
+        f"{results.created}.",
+        "",
+        "```",
+        results.command,
+        "```",
+        "",
+        *_table(main_table(results)),
+        "",
+        "Mean ± half the 95 % bootstrap interval over clips. Rates in kbit/s: nominal; actual, of what the decoder "
+        "needs. ↑ higher is better, ↓ lower is better.",
+        "",
+    ]
+    parts += _left_out(results) + _failures(results) + _codebooks(results) + _comparisons(results)
+    parts += _breakdown(results, "source")
+    parts += ["## Versions", "", ", ".join(f"{name} {value}" for name, value in results.versions.items()), ""]
+    tools = {v for info in results.systems.values() for v in (f"{k}: {x}" for k, x in info["versions"].items())}
+    if tools:
+        parts += ["Codecs: " + "; ".join(sorted(tools)), ""]
+    return "\n".join(parts)
+
+
+def main_table(results: Results) -> list[list[str]]:
+    """Header and one row a system, as text."""
+    metrics = results.metrics
+    table = [["system", "nominal", "actual", *(heading(metrics[name]) for name in metrics), "clips"]]
+    for system, summary in results.summary.items():
+        info = results.systems[system]
+        cells = [cell(summary["metrics"].get(name), metrics[name]["digits"]) for name in metrics]
+        clips = str(summary["clips"])
+        if summary["failed"]:
+            clips = f"{summary['clips'] - summary['failed']} of {summary['clips']}"
+        rates = [kbps(info["bit_rate"]), kbps(summary["payload_bit_rate"])]
+        table.append([info["label"], *rates, *cells, clips])
+    return table
+
+
+def heading(metric: dict[str, Any]) -> str:
+    arrow = {True: " ↑", False: " ↓", None: ""}[metric["higher_is_better"]]
+    unit = f" ({metric['unit']})" if metric["unit"] else ""
+    return f"{metric['label']}{unit}{arrow}"
+
+
+def cell(interval: dict[str, float] | None, digits: int) -> str:
+    """'2.31 ± 0.04', or a dash."""
+    if interval is None:
+        return "-"
+    half = (interval["high"] - interval["low"]) / 2
+    return f"{interval['mean']:.{digits}f} ± {half:.{digits}f}"
+
+
+def kbps(bit_rate: float | None) -> str:
+    return "-" if bit_rate is None else f"{bit_rate / 1000:.2f}"
+
+
+def _num_clips(results: Results) -> int:
+    return len({row.utterance for row in results.rows})
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
+
+
+def _left_out(results: Results) -> list[str]:
+    if not results.left_out:
+        return []
+    return ["## Left out", "", *(f"- {name}: {reason}" for name, reason in results.left_out.items()), ""]
+
+
+def _failures(results: Results) -> list[str]:
+    lines = []
+    for row in results.rows:
+        said = [row.error] if row.status != "ok" else []
+        said += [f"{name}: {reason}" for name, reason in row.reasons.items()] + row.notes
+        if said:
+            lines.append(f"- {row.system}, {row.utterance} ({row.status}): {'; '.join(said)}")
+    if not lines:
+        return []
+    more = len(lines) - MAX_FAILURES_SHOWN
+    tail = [f"- and {more} more, in results.json"] if more > 0 else []
+    return ["## Clips that went wrong", "", *lines[:MAX_FAILURES_SHOWN], *tail, ""]
+
+
+def _codebooks(results: Results) -> list[str]:
+    rows = [["system", "K", "tokens", "codes used", "perplexity", "CVU", "entropy (bit)", "given the last (bit)"]]
+    for system, summary in results.summary.items():
+        use = summary["codebook"]
+        if use:
+            rows.append(
+                [
+                    results.systems[system]["label"],
+                    str(use["codebook_size"]),
+                    str(use["num_tokens"]),
+                    f"{use['used']} ({100 * use['used'] / use['codebook_size']:.1f} %)",
+                    f"{use['perplexity']:.0f}",
+                    f"{use['cvu']:.4f}",
+                    f"{use['entropy']:.2f}",
+                    f"{use['bigram_entropy']:.2f}",
+                ]
+            )
+    note = "With fewer tokens than several times K, all but K are underestimates."
+    return ["## Codebook", "", *_table(rows), "", note, ""] if len(rows) > 1 else []
+
+
+def _comparisons(results: Results) -> list[str]:
+    if not results.comparisons:
+        return []
+    label = {system: info["label"] for system, info in results.systems.items()}
+    rows = [[f"{label[results.baseline]} minus", "metric", "difference", "95 % interval", "p", "better on"]]
+    for pair in results.comparisons:
+        metric = results.metrics[pair["metric"]]
+        digits = metric["digits"] + 1
+        rows.append(
+            [
+                label[pair["second"]],
+                metric["label"],
+                f"{pair['difference']:+.{digits}f}",
+                f"{pair['low']:+.{digits}f} to {pair['high']:+.{digits}f}",
+                "< .001" if pair["p_value"] < 0.001 else f"{pair['p_value']:.3f}",
+                f"{100 * pair['wins']:.0f} % of {pair['count']}",
+            ]
+        )
+    return ["## Paired comparison", "", *_table(rows), ""]
+
+
+def _breakdown(results: Results, by: str) -> list[str]:
+    groups = results.breakdowns.get(by, {})
+    if len(groups) < 2:
+        return []
+    metrics = {name: results.metrics[name] for name in results.metrics}
+    rows = [[by, "system", *(heading(metric) for metric in metrics.values())]]
+    for group, systems in groups.items():
+        for system, means in systems.items():
+            cells = [cell(means.get(name), metric["digits"]) for name, metric in metrics.items()]
+            rows.append([group, results.systems[system]["label"], *cells])
+    return [f"## By {by}", "", *_table(rows), ""]

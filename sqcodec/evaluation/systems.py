@@ -1,0 +1,118 @@
+"""What can be evaluated, behind one small interface: a `System` turns samples into `Coded`.
+
+A system is named by a text, such as `opus:6`, from which every worker process builds its own:
+
+    original             what went in (the ceiling of every metric)
+    opus:KBPS            Opus as its encoder sees fit: narrowband at 6 and 8 kbit/s, wideband from 12
+    opus-wb:KBPS         Opus, wideband forced
+    codec2:MODE          Codec2 at 3200, 2400, 1600, 1400, 1300, 1200 or 700C bit/s, 8 kHz
+    speex:QUALITY        Speex wideband, quality 0 to 10; `speex-nb:QUALITY` narrowband
+    mp3:KBPS             MP3 by LAME at 16 kHz
+    lyra:KBPS            Lyra 2 at 3.2, 6 or 9.2 (its folder: environment variable SQCODEC_LYRA_DIR)
+    hf:FOLDER[:KBPS]     EnCodec, DAC or Mimi weights in the transformers format
+    dac:FILE             weights of descript-audio-codec
+    snac:FOLDER          weights of SNAC
+    dir:NAME=PATH        a folder of somebody's outputs, one file named like each clip
+    sqcodec:NAME|FOLDER  a model of this package (what `--model` means)
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from .utterances import Utterance
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What a system made of a clip.
+
+    `samples` float32 [T'] at `sample_rate` Hz, with the codec's own delay still in. `payload_bits` counts what
+    the decoder needs, `file_bits` the file with its headers; `tokens` are integers [N] or [N, Q] where the
+    system has them; the times are in seconds, None where nothing was run.
+    """
+
+    samples: np.ndarray
+    sample_rate: int
+    payload_bits: int | None = None
+    file_bits: int | None = None
+    tokens: np.ndarray | None = None
+    encode_seconds: float | None = None
+    decode_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class SystemInfo:
+    """What the report says of a system. `bit_rate` is nominal, bit/s. `fingerprint` changes with the results."""
+
+    label: str
+    bit_rate: float | None
+    sample_rate: int | None
+    versions: dict[str, str]
+    fingerprint: str
+    codebook_size: int | None = None
+
+
+class System(Protocol):
+    """One codec at one setting. Built once a process; `code` may raise anything, which becomes a failed row."""
+
+    def info(self) -> SystemInfo:
+        """Label, nominal rate, versions."""
+        ...
+
+    def code(self, utterance: Utterance) -> Coded:
+        """Codes and decodes one clip."""
+        ...
+
+
+_KINDS = {  # kind -> module, class or function that takes (kind, the text after the colon)
+    "original": ("folders", "Original"),
+    "dir": ("folders", "Folder"),
+    "opus": ("baselines", "Opus"),
+    "opus-wb": ("baselines", "Opus"),
+    "codec2": ("baselines", "Codec2"),
+    "speex": ("baselines", "Speex"),
+    "speex-nb": ("baselines", "Speex"),
+    "mp3": ("baselines", "Mp3"),
+    "lyra": ("lyra", "Lyra"),
+    "hf": ("neural", "load_transformers"),
+    "dac": ("neural", "DescriptDac"),
+    "snac": ("neural", "Snac"),
+    "sqcodec": ("models", "SqcodecModel"),
+}
+
+
+def make_system(text: str, device: str = "cpu") -> System:
+    """The system that a text names.
+
+    Raises:
+        ValueError: no such kind of system, or a setting that it does not have.
+        MissingExtra: its tool, package or weights are not here. The message says what to install.
+    """
+    kind, _, setting = text.partition(":")
+    if kind not in _KINDS:
+        raise ValueError(f"Unknown system '{text}'. The kinds are: {', '.join(_KINDS)} (as in opus:6).")
+    module, name = _KINDS[kind]
+    factory = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+    return factory(kind, setting, device)
+
+
+def system_key(text: str) -> str:
+    """A name for folders and tables: 'opus:6' -> 'opus-6', 'sqcodec:runs/a' -> 'a', 'dir:mine=/x' -> 'mine'."""
+    kind, _, setting = text.partition(":")
+    if kind == "dir":
+        return _safe(setting.partition("=")[0])
+    if kind == "sqcodec":
+        return _safe(setting.rstrip("/").split("/")[-1])
+    if kind in ("hf", "dac", "snac"):
+        return _safe(f"{kind}-{setting.rstrip('/').split('/')[-1]}")
+    return _safe(text)
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", text).strip("-")
