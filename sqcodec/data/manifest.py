@@ -1,8 +1,8 @@
 """Manifests: which clips belong to a corpus, who speaks, and how long they are.
 
 Two forms are read: JSONL (one object a line) and TSV with a header line. Both need the column ``path``
-(relative to the manifest's folder, or absolute); ``split``, ``speaker``, ``seconds`` and ``text`` are used when
-present. A folder of audio files is a manifest too: its speaker is the name of the file's parent folder.
+(relative to the manifest's folder, or absolute); ``split``, ``speaker``, ``seconds``, ``text`` and ``source``
+are used when present. A folder of audio files is a manifest too: its speaker is the name of the file's parent folder.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Clip:
     seconds: float | None = None
     split: str = ""
     text: str = ""
+    source: str = ""
 
 
 def read_manifest(source: str | Path, split: str | None = None) -> list[Clip]:
@@ -95,4 +96,5 @@ def _to_clip(row: dict, manifest: Path, number: int) -> Clip:
         seconds=seconds,
         split=str(row.get("split") or ""),
         text=str(row.get("text") or ""),
+        source=str(row.get("source") or ""),
     )
