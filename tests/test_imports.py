@@ -24,7 +24,7 @@ ALLOWED = {
     "registry": {"config", "checkpoint"},
     "codec": {"config", "nn", "quantizers", "registry", "checkpoint"},
     "training": {"config", "nn", "quantizers", "losses", "discriminators", "data", "checkpoint"},
-    "evaluation": {"config", "audio", "nn", "quantizers", "registry", "checkpoint", "codec", "data", ""},
+    "evaluation": {"config", "audio", "container", "nn", "quantizers", "registry", "checkpoint", "codec", "data", ""},
 }
 """What each part may import from the package ("" is the package itself). cli may import everything."""
 
