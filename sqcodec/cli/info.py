@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .common import describe
-from .files import PIPE
+from .files import AUDIO_EXTENSIONS, CODE_EXTENSION, PIPE
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -60,6 +60,8 @@ def inspect(item: str) -> dict[str, Any]:
         return {"audio_file": item, **_audio(path)}
     if path.exists() and not path.is_dir():
         raise ValueError(f"{item} is neither a file nor a folder")
+    if not path.exists() and path.suffix.lower() in AUDIO_EXTENSIONS | {CODE_EXTENSION}:
+        raise FileNotFoundError(f"{item}: No such file")
     return _model(item)
 
 

@@ -27,6 +27,8 @@ def test_info(home, capsys):
     assert (sound["format"], sound["channels"], sound["samples"]) == ("FLAC", 2, 8820)
     assert model["weights_hash"].startswith(code["weights_hash"]) and model["hop_length"] == HOP
     assert model == folder
+    assert cli.main(["info", "none.sqc"]) == 1
+    assert "none.sqc: No such file" in failure(capsys)
     assert cli.main(["info", "in.sqc", "nothing"]) == 1
     out, errors = capsys.readouterr()
     assert "levels: 7 7 7" in out and "Unknown model 'nothing'" in errors
