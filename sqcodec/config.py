@@ -95,6 +95,7 @@ class TransformerConfig:
     """Tokens of a window. At the frame rate: window x rate_reduction frames."""
     heads: int = 6
     head_dim: int = 64
+    """Channels of a head. Frame-rate networks divide their channels by `heads` instead and ignore it."""
     ff_mult: float = 4.0
     position: Literal["dynamic_bias", "rotary", "alibi", "distance_bias"] = "dynamic_bias"
     exact_window: bool = True
