@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sqcodec import registry
+from sqcodec.audio import resample
 from sqcodec.checkpoint import hash_weights, load_model, load_weights, save_model
 from sqcodec.config import ModelConfig
 from sqcodec.nn import FrameNetwork, Network, build_network
@@ -120,11 +121,7 @@ class Codec:
         """
         array = _to_float(samples)
         if sample_rate is not None and sample_rate != self.sample_rate:
-            import soxr
-
-            array = np.stack([soxr.resample(row, sample_rate, self.sample_rate) for row in array])
-            if array.shape[-1] == 0:
-                raise ValueError(f"No samples are left after resampling {sample_rate} Hz to {self.sample_rate} Hz.")
+            array = resample(array, sample_rate, self.sample_rate)
         return torch.from_numpy(np.concatenate(list(self.encode_blocks([array])), axis=1))
 
     def decode(self, tokens: Samples, length: int | None = None) -> Tensor:

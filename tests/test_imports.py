@@ -22,7 +22,7 @@ ALLOWED = {
     "hub": {"config", "compat"},
     "compat": {"config", "nn", "hub"},
     "registry": {"config", "checkpoint"},
-    "codec": {"config", "nn", "quantizers", "registry", "checkpoint"},
+    "codec": {"config", "audio", "nn", "quantizers", "registry", "checkpoint"},
     "training": {"config", "nn", "quantizers", "losses", "discriminators", "data", "checkpoint"},
     "evaluation": {"config", "audio", "container", "nn", "quantizers", "registry", "checkpoint", "codec", "data", ""},
 }
