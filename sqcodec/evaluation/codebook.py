@@ -18,8 +18,8 @@ _CURVE_POINTS = 200
 @dataclass(frozen=True)
 class CodebookUse:
     """`used` codes of K occurred among `num_tokens`; `entropy` in bits a token; `bigram_entropy`, in bits a token,
-    that of a token given the one before. `curve`: for shares of the codes, most frequent first, the share of the
-    tokens they make up."""
+    that of a token given the one before. `curve`: rank of a code, most frequent first, and its share of the tokens,
+    at ranks spread evenly on a logarithmic scale."""
 
     codebook_size: int
     num_tokens: int
@@ -28,7 +28,7 @@ class CodebookUse:
     perplexity: float
     cvu: float
     bigram_entropy: float
-    curve: list[tuple[float, float]]
+    curve: list[tuple[int, float]]
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -50,7 +50,7 @@ def codebook_use(streams: list[np.ndarray], codebook_size: int) -> CodebookUse:
         conditional = _entropy(np.unique(pairs, return_counts=True)[1]) - _entropy(
             np.unique(first, return_counts=True)[1]
         )
-    cumulative = np.cumsum(np.sort(counts)[::-1]) / len(tokens)
+    shares = np.sort(counts)[::-1] / len(tokens)
     points = np.unique(np.geomspace(1, len(counts), _CURVE_POINTS).astype(int))
     return CodebookUse(
         codebook_size=codebook_size,
@@ -60,7 +60,7 @@ def codebook_use(streams: list[np.ndarray], codebook_size: int) -> CodebookUse:
         perplexity=float(2**entropy),
         cvu=float(2**entropy / codebook_size),
         bigram_entropy=conditional,
-        curve=[(float(k / codebook_size), float(cumulative[k - 1])) for k in points],
+        curve=[(int(rank), float(shares[rank - 1])) for rank in points],
     )
 
 

@@ -1,15 +1,17 @@
-"""Writing all that an evaluation leaves: results.json, report.md, and the exports for other toolkits."""
+"""Writing all that an evaluation leaves: results.json, report.md, report.html."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from .html import page
 from .report import markdown
 from .results import Results, write_atomically
 
 
 def publish(results: Results, folder: Path) -> list[Path]:
-    """Writes the files and returns their paths."""
-    files = [results.save(folder), folder / "report.md"]
+    """Writes the files into the evaluation's folder and returns their paths."""
+    files = [results.save(folder), folder / "report.md", folder / "report.html"]
     write_atomically(files[1], markdown(results))
+    write_atomically(files[2], page(results, folder))
     return files
