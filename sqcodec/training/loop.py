@@ -1,4 +1,4 @@
-"""The training loop: a generator without discriminator, resumable bit for bit.
+"""The training loop: a generator, with or without discriminators, resumable bit for bit.
 
 Every source of randomness derives from (seed, step), so a run continues from its state file exactly as if it had
 not stopped.
@@ -28,9 +28,10 @@ from sqcodec.data.manifest import hold_out_speakers, read_manifest
 from sqcodec.data.segments import SegmentSampler
 from sqcodec.losses.spectral import MultiScaleSpectralLoss
 from sqcodec.nn import build_network
+from sqcodec.training.adversary import Adversary
 from sqcodec.training.optimizers import build_optimizers, learning_rate, parameters, set_learning_rate
 from sqcodec.training.recipe import Recipe
-from sqcodec.training.step import Step
+from sqcodec.training.step import Step, StepOutput
 from sqcodec.training.validation import validate
 
 log = logging.getLogger(__name__)
@@ -63,13 +64,19 @@ class Trainer:
         spectral = MultiScaleSpectralLoss(rate, tuple(recipe.loss.fft_sizes), tuple(recipe.loss.mel_bands))
         self.step_fn = Step(self.network, spectral, recipe.loss, train)
         self.optimizers = build_optimizers(self.network, train)
+        self.adversary: Adversary | None = None
+        if recipe.adversarial.enabled:
+            self.adversary = Adversary(recipe.adversarial, train, rate)
         self.step = 0
         count = sum(p.numel() for p in self.network.parameters())
         log.info("%.2f M parameters, %.2f h of speech", count / 1e6, corpus.seconds / 3600)
 
     def initialise_from(self, folder: str | Path) -> None:
-        """Starts from the weights of a model folder (ignored where the run has a state to resume)."""
-        _, tensors, _ = load_model(folder)
+        """Starts from the weights of a model or run folder, and its discriminators where it has some."""
+        folder = Path(folder)
+        if self.adversary is not None and self.adversary.initialise_from(folder):
+            log.info("discriminators from '%s'", folder)
+        _, tensors, _ = load_model(folder / "model" if (folder / "model").is_dir() else folder)
         load_weights(self.network, tensors)
         load_weights(self.average, tensors)
 
@@ -83,6 +90,8 @@ class Trainer:
         load_weights(self.average, state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        if self.adversary is not None and "adversary" in state:
+            self.adversary.load_state_dict(state["adversary"])
         self.step = state["step"]
         log.info("resumed at step %d", self.step)
         return True
@@ -95,19 +104,22 @@ class Trainer:
                 "network": self.network.state_dict(),
                 "average": self.average.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            },
+            }
+            | ({"adversary": self.adversary.state_dict()} if self.adversary else {}),
         )
+        if self.adversary:
+            self.adversary.save(self.folder)
         save_model(self.folder / "model", self.recipe.model, self.average.state_dict(), {"step": str(self.step)})
 
     def run(self) -> None:
         """Trains from the current step to ``train.steps``."""
         train = self.recipe.train
         write_atomically(self.folder / "recipe.json", json.dumps(self.recipe.to_dict(), indent=1).encode())
-        sums: dict[str, float] = {}
+        sums: dict[str, list[float]] = {}
         started, first = time.monotonic(), self.step
         while self.step < train.steps:
             for name, value in self._train_step().items():
-                sums[name] = sums.get(name, 0.0) + value
+                sums.setdefault(name, []).append(value)
             self.step += 1
             if self.step % train.log_every == 0:
                 self._log(sums, self.step - first, time.monotonic() - started)
@@ -123,7 +135,10 @@ class Trainer:
         train = self.recipe.train
         set_learning_rate(self.optimizers, learning_rate(self.step, train))
         torch.manual_seed((train.seed << 32) + self.step)
-        terms = self.step_fn(torch.from_numpy(self.sampler.batch(self.step)), self.step)
+        result = self.step_fn(torch.from_numpy(self.sampler.batch(self.step)), self.step)
+        terms, row = result.terms, {}
+        if self.adversary is not None:
+            row = self._adversarial_step(self.adversary, result)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         terms["total"].backward()
@@ -138,10 +153,24 @@ class Trainer:
         decay = min(train.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1.0 - decay)
-        return {name: float(term.detach()) for name, term in terms.items()} | {"grad_norm": float(norm)}
+        return row | {name: float(term.detach()) for name, term in terms.items()} | {"grad_norm": float(norm)}
 
-    def _log(self, sums: dict[str, float], steps: int, seconds: float) -> None:
-        row = {name: value / steps for name, value in sums.items()}
+    def _adversarial_step(self, adversary: Adversary, result: StepOutput) -> dict[str, float]:
+        """Updates the discriminators and adds their terms to ``result``."""
+        recipe = self.recipe.adversarial
+        output, target = adversary.crop(result.output, result.target, self.step)
+        adversary.set_learning_rate(learning_rate(self.step, self.recipe.train) / self.recipe.train.learning_rate)
+        row = adversary.update(output, target, self.step)
+        ramp = adversary.ramp(self.step)
+        if ramp > 0:
+            terms = adversary.terms(output, target)
+            result.terms |= terms
+            extra = recipe.weight * terms["adversarial"] + recipe.feature_matching * terms["feature_matching"]
+            result.terms["total"] = result.terms["total"] + ramp * extra
+        return row
+
+    def _log(self, sums: dict[str, list[float]], steps: int, seconds: float) -> None:
+        row = {name: sum(values) / len(values) for name, values in sums.items()}
         audio = steps * self.sampler.batch_size * self.sampler.segment_length / self.recipe.model.sample_rate
         row["audio_seconds_per_second"] = audio / seconds
         row["learning_rate"] = learning_rate(self.step - 1, self.recipe.train)

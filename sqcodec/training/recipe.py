@@ -73,44 +73,105 @@ class LossRecipe:
 
 
 @dataclass(frozen=True)
+class AdversarialRecipe:
+    """Discriminators; off unless one of the two weights is above 0.
+
+    Weights are relative to the other loss terms; both terms are means over the parts of the discriminator.
+    """
+
+    weight: float = 0.0
+    """Of the adversarial term."""
+    feature_matching: float = 0.0
+    objective: str = "lsgan"
+    """"lsgan" or "hinge"."""
+    alone_steps: int = 0
+    """Steps at the start in which the discriminators learn but the generator does not hear them."""
+    ramp_steps: int = 0
+    """Steps after those over which the weights rise to their full size."""
+    update_every: int = 2
+    """Generator steps per discriminator step."""
+    crop_seconds: float = 0.5
+    """Discriminators hear a random stretch of this length ..."""
+    crop_batch: int = 0
+    """... of this many segments of the batch (0: of all)."""
+    learning_rate: float = 4e-4
+    """Falls with the generator's."""
+    betas: list[float] = field(default_factory=lambda: [0.8, 0.99])
+    clip_norm: float = 10.0
+    periods: list[int] = field(default_factory=lambda: [2, 3, 5, 7, 11])
+    """Samples; empty leaves the multi-period discriminator out."""
+    period_channels: list[int] = field(default_factory=lambda: [16, 32, 64, 128, 128])
+    fft_sizes: list[int] = field(default_factory=lambda: [1024, 512, 256])
+    """Samples; empty leaves the spectral discriminator out."""
+    bands: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
+    stft_channels: int = 16
+
+    @property
+    def enabled(self) -> bool:
+        return self.weight > 0 or self.feature_matching > 0
+
+
+@dataclass(frozen=True)
 class Recipe:
     model: ModelConfig
     data: DataRecipe
     train: TrainRecipe
     loss: LossRecipe
+    adversarial: AdversarialRecipe = field(default_factory=AdversarialRecipe)
 
     def to_dict(self) -> dict[str, Any]:
         return {"model": self.model.to_dict()} | {
-            name: dataclasses.asdict(getattr(self, name)) for name in ("data", "train", "loss")
+            name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS
         }
 
 
-SECTIONS = {"data": DataRecipe, "train": TrainRecipe, "loss": LossRecipe}
+SECTIONS = {"data": DataRecipe, "train": TrainRecipe, "loss": LossRecipe, "adversarial": AdversarialRecipe}
 
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Reads a recipe and applies ``section.key=value`` overrides (values as JSON, else taken as text).
+
+    A recipe with ``base = "other.toml"`` (relative to its own folder) says only what differs from that one.
 
     Raises:
         FileNotFoundError: no such recipe.
         ValueError: not TOML, an unknown section or key, or a value of the wrong type; the message names it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No recipe at '{path}'.")
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"'{path}' is not valid TOML: {error}") from error
+    tables = _read(path)
     for override in overrides or []:
         _apply(tables, override)
     unknown = set(tables) - set(SECTIONS) - {"model"}
     if unknown:
-        raise ValueError(f"'{path}': unknown section '{sorted(unknown)[0]}'. Sections: model, data, train, loss.")
+        known = ", ".join(["model", *SECTIONS])
+        raise ValueError(f"'{path}': unknown section '{sorted(unknown)[0]}'. Sections: {known}.")
     if "model" not in tables:
         raise ValueError(f"'{path}' has no [model] section.")
     sections = {name: _section(cls, tables.get(name, {}), name) for name, cls in SECTIONS.items()}
     return Recipe(model=ModelConfig.from_dict(tables["model"]), **sections)
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The tables of a recipe laid over those of its base."""
+    if not path.is_file():
+        asked = f" (the base of '{above[-1]}')" if above else ""
+        raise FileNotFoundError(f"No recipe at '{path}'{asked}.")
+    if path.resolve() in [other.resolve() for other in above]:
+        raise ValueError(f"'{path}' is its own base.")
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"'{path}' is not valid TOML: {error}") from error
+    base = tables.pop("base", None)
+    return tables if base is None else _overlay(_read(path.parent / str(base), (*above, path)), tables)
+
+
+def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _overlay(merged[key], value) if both else value
+    return merged
 
 
 def _apply(tables: dict[str, Any], override: str) -> None:

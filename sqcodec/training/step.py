@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from sqcodec.losses.spectral import MultiScaleSpectralLoss
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.training.recipe import LossRecipe, TrainRecipe
+
+
+@dataclass
+class StepOutput:
+    """``terms``: scalars, ``total`` their weighted sum. ``output``, ``target``: float32 [B, T - lookahead]."""
+
+    terms: dict[str, Tensor]
+    output: Tensor
+    target: Tensor
 
 
 class Step:
@@ -29,14 +40,14 @@ class Step:
                 raise ValueError("train.compile is for frame-rate networks (stft front, istft head): set it to false.")
             self.core = torch.compile(self.core, dynamic=False)
 
-    def __call__(self, samples: Tensor, step: int) -> dict[str, Tensor]:
-        """``samples`` float32 [B, T], whole frames. Returns scalars."""
+    def __call__(self, samples: Tensor, step: int) -> StepOutput:
+        """``samples`` float32 [B, T], whole frames."""
         train = self.train
         blend = None
         if train.continuous_steps or train.blend_steps:
             progress = (step - train.continuous_steps) / max(1, train.blend_steps)
-            blend = torch.tensor(min(1.0, max(0.0, progress)))
-        with torch.autocast("cpu", torch.bfloat16, enabled=train.bf16):
+            blend = torch.tensor(min(1.0, max(0.0, progress)), device=samples.device)
+        with torch.autocast(samples.device.type, torch.bfloat16, enabled=train.bf16):
             if self.core is None:
                 output, quantized = self.network(samples[:, None], blend)
                 output = output[:, 0]
@@ -56,4 +67,4 @@ class Step:
         terms["total"] = (
             loss.mel * terms["mel"] + loss.stft * terms["stft"] + loss.waveform * terms["waveform"] + terms["norm"]
         )
-        return terms
+        return StepOutput(terms, output, target)
