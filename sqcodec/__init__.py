@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sqcodec.codec import Codec
+    from sqcodec.codec import Codec, Precision
     from sqcodec.config import ModelConfig
 
 __all__ = ["Codec", "ModelConfig", "load"]
 
 
-def load(model: str | Path = "speech-3k", device: str = "cpu") -> Codec:
+def load(model: str | Path = "speech-3k", device: str = "cpu", precision: Precision = "float32") -> Codec:
     """Loads a codec by name (``sqcodec models`` lists them) or from a model or run folder."""
     from sqcodec.codec import Codec
 
-    return Codec.from_pretrained(model, device)
+    return Codec.from_pretrained(model, device, precision)
 
 
 def __getattr__(name: str) -> object:

@@ -5,8 +5,10 @@ Letters: B batch (or channels), T samples, N tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,9 +19,18 @@ from sqcodec.audio import resample
 from sqcodec.checkpoint import hash_weights, load_model, load_weights, save_model
 from sqcodec.config import ModelConfig
 from sqcodec.nn import FrameNetwork, Network, build_network
+from sqcodec.nn.coder import DecoderSteps, EncoderSteps
+from sqcodec.nn.packing import can_pack
+from sqcodec.nn.steps import StepOptions
+from sqcodec.nn.streams import DecoderStream, EncoderStream, decode_items, encode_items
 
 CHUNK_SECONDS = 24.0
 """Longer audio is coded in chunks of about this length, cut at fixed positions."""
+
+BATCH_SECONDS = 960.0
+"""Most audio that one batch of ``encode_batch`` or ``decode_batch`` holds, padding included."""
+
+Precision = Literal["float32", "bfloat16"]
 
 Samples = np.ndarray | Tensor
 
@@ -27,23 +38,36 @@ Samples = np.ndarray | Tensor
 class Codec:
     """A model ready to use.
 
-    A causal model is coded in chunks that overlap by all that its layers can see, cut at fixed positions, so
-    ``encode`` and ``encode_blocks`` give the same tokens however the audio arrives. A published model norms over the
-    whole signal: it is run as its authors do up to ``CHUNK_SECONDS`` (rounded up to whole attention windows), and
-    longer audio as separate pieces of that length.
+    A frame-rate model is run step by step with the state of its layers, so that pieces of any lengths
+    (``encode_blocks``, ``sqcodec.streaming``), batches and whole recordings give the same tokens and samples. Another
+    causal model is coded in chunks that overlap by all that its layers can see, cut at fixed positions. A published
+    model norms over the whole signal: it is run as its authors do up to ``CHUNK_SECONDS`` (rounded up to whole
+    attention windows), and longer audio as separate pieces of that length.
 
     Args:
-        network: the network; it is put in evaluation mode.
+        network: the network; it is put in evaluation mode. Weights that change after the first use are not seen.
         name: model name, kept in code files.
         weights_hash: sha256 (hex) of the weights file.
+        precision: "bfloat16" runs the large layers of a frame-rate model in bfloat16: faster where the processor has
+            it, and its tokens differ from those of "float32" where a latent lies near a decision boundary.
     """
 
-    def __init__(self, network: Network | FrameNetwork, name: str = "", weights_hash: str = "") -> None:
+    def __init__(
+        self,
+        network: Network | FrameNetwork,
+        name: str = "",
+        weights_hash: str = "",
+        precision: Precision = "float32",
+    ) -> None:
+        if precision not in ("float32", "bfloat16"):
+            raise ValueError(f"Unknown precision {precision!r}. Choose one of: float32, bfloat16")
+        if precision != "float32" and not isinstance(network, FrameNetwork):
+            raise ValueError("precision 'bfloat16' is for frame-rate models; this one runs in float32")
         self.network = network.eval().requires_grad_(False)
-        self.name, self.weights_hash = name, weights_hash
+        self.name, self.weights_hash, self.precision = name, weights_hash, precision
 
     @classmethod
-    def from_pretrained(cls, model: str | Path, device: str = "cpu") -> Codec:
+    def from_pretrained(cls, model: str | Path, device: str = "cpu", precision: Precision = "float32") -> Codec:
         """Loads a model by name (``sqcodec models`` lists them) or from a model or run folder.
 
         Raises:
@@ -53,7 +77,7 @@ class Codec:
         config, tensors, _ = load_model(folder)
         network = build_network(config)
         load_weights(network, tensors)
-        return cls(network.to(device), config.name or folder.name, hash_weights(folder))
+        return cls(network.to(device), config.name or folder.name, hash_weights(folder), precision)
 
     def save_pretrained(self, folder: str | Path, metadata: dict[str, str] | None = None) -> None:
         """Writes ``model.safetensors`` (float32) and ``config.toml``."""
@@ -101,6 +125,33 @@ class Codec:
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
+    @property
+    def latency(self) -> int:
+        """Samples between a sample going in and coming out of a causal model that streams, at most: what it hears
+        ahead, and the frame that has to be complete."""
+        return self.lookahead + self.hop_length * self.config.transformer.tokens_per_frame
+
+    @cached_property
+    def encoder_steps(self) -> EncoderSteps | None:
+        """The encoder with weights prepared for inference; None for a network without steps."""
+        if not isinstance(self.network, FrameNetwork):
+            return None
+        with torch.inference_mode():
+            return EncoderSteps(self.network, self._step_options).requires_grad_(False)
+
+    @cached_property
+    def decoder_steps(self) -> DecoderSteps | None:
+        """The decoder with weights prepared for inference; None for a network without steps."""
+        if not isinstance(self.network, FrameNetwork):
+            return None
+        with torch.inference_mode():
+            return DecoderSteps(self.network, self._step_options).requires_grad_(False)
+
+    @property
+    def _step_options(self) -> StepOptions:
+        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+        return StepOptions(dtype, packed=self.device.type == "cpu" and can_pack(dtype))
+
     def token_count(self, length: int) -> int:
         """Tokens for ``length`` samples at the model's rate, as ``encode`` gives them."""
         if self.config.causal:
@@ -119,9 +170,7 @@ class Codec:
         Raises:
             ValueError: no samples, more than two dimensions, or values that are not finite.
         """
-        array = _to_float(samples)
-        if sample_rate is not None and sample_rate != self.sample_rate:
-            array = resample(array, sample_rate, self.sample_rate)
+        array = self._prepared(samples, sample_rate)
         return torch.from_numpy(np.concatenate(list(self.encode_blocks([array])), axis=1))
 
     def decode(self, tokens: Samples, length: int | None = None) -> Tensor:
@@ -135,13 +184,57 @@ class Codec:
         Raises:
             ValueError: no tokens, a token outside the codebook, or more samples asked for than tokens carry.
         """
-        array = tokens.detach().cpu().numpy() if isinstance(tokens, Tensor) else np.asarray(tokens)
-        array = array[None] if array.ndim == 1 else array
-        if array.ndim != 2 or array.shape[1] == 0:
-            raise ValueError(f"Tokens have shape {list(array.shape)}: [N] or [B, N] with at least one is needed.")
-        carried = array.shape[1] * self.hop_length - self.lookahead
-        blocks = list(self.decode_blocks(array, max(carried, 0) if length is None else length))
+        array = _to_tokens(tokens)
+        blocks = list(self.decode_blocks(array, max(self._carried(array), 0) if length is None else length))
         return torch.from_numpy(np.concatenate(blocks, axis=1))
+
+    @torch.inference_mode()
+    def encode_batch(self, items: Sequence[Samples], sample_rate: int | None = None) -> list[Tensor]:
+        """Several recordings of any lengths, coded together: for each [T] the int64 tokens [N] of ``encode``."""
+        arrays = [self._prepared(item, sample_rate) for item in items]
+        for array in arrays:
+            if array.shape[0] != 1:
+                raise ValueError(f"An item has shape {list(array.shape)}: each must be one channel, [T].")
+        if self.encoder_steps is None:
+            return [self.encode(array)[0] for array in arrays]
+        samples = [torch.from_numpy(array[0]).to(self.device) for array in arrays]
+        frames = [self._frame_count(len(item)) for item in samples]
+        results: list[Tensor] = [torch.zeros(0)] * len(items)
+        for group in self._groups(frames):
+            tokens = encode_items(self.encoder_steps, [samples[i] for i in group], [frames[i] for i in group])
+            for index, row in zip(group, tokens, strict=True):
+                results[index] = row.cpu()
+        return results
+
+    @torch.inference_mode()
+    def decode_batch(self, items: Sequence[Samples], lengths: Sequence[int] | None = None) -> list[Tensor]:
+        """Several recordings' tokens [N], decoded together: for each the float32 samples [T] of ``decode``.
+
+        Args:
+            lengths: samples of each to return; None returns all that the tokens carry.
+        """
+        arrays = [_to_tokens(item) for item in items]
+        for array in arrays:
+            if array.shape[0] != 1:
+                raise ValueError(f"An item has shape {list(array.shape)}: each must be one channel, [N].")
+        if lengths is None:
+            wanted = [max(self._carried(array), 0) for array in arrays]
+        else:
+            wanted = list(lengths)
+            if len(wanted) != len(items):
+                raise ValueError(f"There are {len(wanted)} lengths for {len(items)} items.")
+        if self.decoder_steps is None:
+            return [self.decode(array, length)[0] for array, length in zip(arrays, wanted, strict=True)]
+        per_frame = self.decoder_steps.tokens_per_frame
+        for array, length in zip(arrays, wanted, strict=True):
+            self._check_carried(array, length)
+        whole = [torch.from_numpy(array[0, : array.shape[1] // per_frame * per_frame]) for array in arrays]
+        results: list[Tensor] = [torch.zeros(0)] * len(items)
+        for group in self._groups([len(tokens) // per_frame for tokens in whole]):
+            rows = decode_items(self.decoder_steps, [whole[index].to(self.device) for index in group])
+            for index, row in zip(group, rows, strict=True):
+                results[index] = row[self.lookahead :][: wanted[index]].cpu()
+        return results
 
     @torch.inference_mode()
     def encode_blocks(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -152,6 +245,9 @@ class Codec:
         Yields:
             int64 [B, n].
         """
+        if self.encoder_steps is not None:
+            yield from self._encode_steps(self.encoder_steps, blocks)
+            return
         chunk, context = self._chunk_length, self._context(self.network.encoder_context)
         kept, pending, held, total = None, [], 0, 0
         for block in blocks:
@@ -188,10 +284,19 @@ class Codec:
         Yields:
             float32 [B, t].
         """
-        carried = tokens.shape[1] * self.hop_length - self.lookahead
-        if length > carried:
-            raise ValueError(f"{tokens.shape[1]} tokens carry {max(carried, 0)} samples, fewer than {length}.")
+        self._check_carried(tokens, length)
         chunk = self._chunk_length // self.hop_length
+        if self.decoder_steps is not None:
+            stream, left = DecoderStream(self.decoder_steps, tokens.shape[0], self.lookahead), length
+            for start in range(0, tokens.shape[1], chunk):
+                if left == 0:
+                    return
+                part = torch.from_numpy(np.ascontiguousarray(tokens[:, start : start + chunk]))
+                samples = stream.push(part).cpu().numpy()[:, :left]
+                left -= samples.shape[1]
+                if samples.shape[1]:
+                    yield samples
+            return
         context = self._context(self.network.decoder_context) // self.hop_length
         skip, left = self.lookahead, length
         for start in range(0, tokens.shape[1], chunk):
@@ -205,6 +310,49 @@ class Codec:
             left -= samples.shape[1]
             if samples.shape[1]:
                 yield samples
+
+    def _encode_steps(self, steps: EncoderSteps, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        stream: EncoderStream | None = None
+        for block in blocks:
+            stream = stream or EncoderStream(steps, block.shape[0])
+            tokens = stream.push(torch.from_numpy(block))
+            if tokens.shape[1]:
+                yield tokens.cpu().numpy()
+        if stream is None or not stream.state.total:
+            raise ValueError("There are no samples to encode.")
+        yield stream.flush(self._frame_count(stream.state.total)).cpu().numpy()
+
+    def _prepared(self, samples: Samples, sample_rate: int | None) -> np.ndarray:
+        """Float32 [B, T] at the model's rate."""
+        array = _to_float(samples)
+        if sample_rate is None or sample_rate == self.sample_rate:
+            return array
+        return resample(array, sample_rate, self.sample_rate)
+
+    def _groups(self, frames: Sequence[int]) -> Iterator[list[int]]:
+        """Items of similar lengths together, ``BATCH_SECONDS`` at most."""
+        most = BATCH_SECONDS * self.sample_rate / (self.hop_length * self.config.transformer.tokens_per_frame)
+        group: list[int] = []
+        for index in sorted(range(len(frames)), key=lambda index: -frames[index]):
+            if group and frames[group[0]] * (len(group) + 1) > most:
+                yield group
+                group = []
+            group.append(index)
+        if group:
+            yield group
+
+    def _frame_count(self, length: int) -> int:
+        return self.network.token_count(length) // self.config.transformer.tokens_per_frame
+
+    def _carried(self, tokens: np.ndarray) -> int:
+        """Samples of the recording in tokens [B, N]."""
+        per_frame = self.config.transformer.tokens_per_frame
+        return tokens.shape[1] // per_frame * per_frame * self.hop_length - self.lookahead
+
+    def _check_carried(self, tokens: np.ndarray, length: int) -> None:
+        carried = self._carried(tokens)
+        if length > carried:
+            raise ValueError(f"{tokens.shape[1]} tokens carry {max(carried, 0)} samples, fewer than {length}.")
 
     @property
     def _chunk_length(self) -> int:
@@ -228,6 +376,14 @@ def _tail(kept: np.ndarray | None, chunk: np.ndarray, context: int) -> np.ndarra
         return None
     joined = chunk if kept is None else np.concatenate([kept, chunk], axis=1)
     return joined[:, -context:]
+
+
+def _to_tokens(tokens: Samples) -> np.ndarray:
+    array = tokens.detach().cpu().numpy() if isinstance(tokens, Tensor) else np.asarray(tokens)
+    array = array[None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ValueError(f"Tokens have shape {list(array.shape)}: [N] or [B, N] with at least one is needed.")
+    return array
 
 
 def _to_float(samples: Samples) -> np.ndarray:

@@ -23,6 +23,7 @@ ALLOWED = {
     "compat": {"config", "nn", "hub"},
     "registry": {"config", "checkpoint"},
     "codec": {"config", "audio", "nn", "quantizers", "registry", "checkpoint"},
+    "streaming": {"nn", "checkpoint", "codec"},
     "training": {"config", "nn", "quantizers", "losses", "discriminators", "data", "checkpoint"},
     "evaluation": {"config", "audio", "container", "nn", "quantizers", "registry", "checkpoint", "codec", "data", ""},
 }

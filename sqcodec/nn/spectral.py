@@ -27,6 +27,8 @@ class STFTFront(nn.Module):
         exponent: magnitudes are raised to ``1 - 2 * exponent`` (0.35 gives |X|^0.3), phases kept.
     """
 
+    window: Tensor
+
     def __init__(self, n_fft: int, hop: int, exponent: float = 0.35) -> None:
         super().__init__()
         self.n_fft, self.hop, self.exponent = n_fft, hop, exponent
@@ -60,6 +62,7 @@ class ISTFTHead(nn.Module):
     """
 
     MAX_LOG_MAGNITUDE = 6.0
+    window: Tensor
 
     def __init__(self, n_fft: int, hop: int) -> None:
         super().__init__()

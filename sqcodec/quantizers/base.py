@@ -76,12 +76,21 @@ class Quantizer(nn.Module, ABC):
         """
 
     @abstractmethod
-    def encode(self, features: Tensor) -> Tensor:
-        """Features [B, N, C] to tokens [B, N], int64."""
+    def nearest(self, latents: Tensor) -> Tensor:
+        """Latents [B, N, D], float32, to tokens [B, N], int64."""
 
     @abstractmethod
+    def lookup(self, indices: Tensor) -> Tensor:
+        """Tokens [B, N] to codes [B, N, D], float32. Raises ValueError for a token outside [0, K)."""
+
+    def encode(self, features: Tensor) -> Tensor:
+        """Features [B, N, C] to tokens [B, N], int64."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.nearest(self.latents(features).detach())
+
     def decode(self, indices: Tensor) -> Tensor:
         """Tokens [B, N] to features [B, N, C]. Raises ValueError for a token outside [0, K)."""
+        return self.features(self.lookup(indices), self.project_out.weight.dtype)
 
     def latents(self, features: Tensor) -> Tensor:
         """Features [B, N, C] to what is quantised [B, N, D], float32."""

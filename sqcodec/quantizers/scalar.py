@@ -94,14 +94,12 @@ class ScalarQuantizer(Quantizer):
                 output, join_digits(digits, self.levels), self.norm_loss(latents, positions), metrics
             )
 
-    def encode(self, features: Tensor) -> Tensor:
-        with torch.autocast(features.device.type, enabled=False):
-            return join_digits(self.digits(self.positions(self.latents(features))), self.levels)
+    def nearest(self, latents: Tensor) -> Tensor:
+        return join_digits(self.digits(self.positions(latents)), self.levels)
 
-    def decode(self, indices: Tensor) -> Tensor:
+    def lookup(self, indices: Tensor) -> Tensor:
         self.check_indices(indices)
-        digits = split_digits(indices, self.levels).float()
-        return self.features(self.codes(digits), self.project_out.weight.dtype)
+        return self.codes(split_digits(indices, self.levels).float())
 
     def boundary_distance(self, features: Tensor) -> Tensor:
         """How far each token [B, N] is from becoming another one: the distance of its nearest position to

@@ -77,15 +77,14 @@ class VectorQuantizer(Quantizer):
         loss = torch.zeros((), device=features.device)
         return QuantizerOutput(self.features(codes, features.dtype), indices, loss)
 
-    def encode(self, features: Tensor) -> Tensor:
+    def nearest(self, latents: Tensor) -> Tensor:
         self._check_fitted()
-        latents = self.latents(features).detach()
         return nearest_codes(latents.flatten(0, -2), self.codebook.float()).unflatten(0, latents.shape[:-1])
 
-    def decode(self, indices: Tensor) -> Tensor:
+    def lookup(self, indices: Tensor) -> Tensor:
         self._check_fitted()
         self.check_indices(indices)
-        return self.features(self.codebook.float()[indices.long()], self.project_out.weight.dtype)
+        return self.codebook.float()[indices.long()]
 
     def _check_fitted(self) -> None:
         if not bool(self.fitted):

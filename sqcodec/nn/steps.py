@@ -1,0 +1,273 @@
+"""Layers of the frame-rate network as steps: some new frames and a state in, their outputs and a new state out.
+
+This is the one inference path of our own models, offline and streaming. A layer's state is all that it keeps of the
+past: the last inputs of a depthwise convolution, the keys and values of two blocks of ``window`` frames, the last
+samples of the STFT, the last windowed frames of the overlap-add. Weights are prepared once: layer scales, the
+attention's scale and neighbouring linear maps are multiplied into each other in float64. A step may write into the
+state it is given.
+
+How a recording is cut into steps does not change a single bit of the result, as long as a matrix product gives a row
+the same value whatever rows are beside it. On CPUs that holds from ``MIN_ROWS`` rows on (one to three rows take
+another code path), hence three rules: no step has fewer rows; the softmax and both products of the attention run over
+slots at fixed places (see ``AttentionStep``), never over a window that moves; widths of activations are multiples of
+``ALIGNMENT``, so that an element never falls into the remainder of a vector loop.
+
+Letters: B batch, R rows (frames of a step, padded), C channels, H heads, W window, E channels of a head, M blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sqcodec.nn.frame import FrameTransformerLayer, FrameUnit
+from sqcodec.nn.packing import pack, packed_linear
+from sqcodec.nn.spectral import POWER_FLOOR, ISTFTHead, STFTFront
+
+MIN_ROWS = 4
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """How the weights are prepared: ``packed`` reorders them once for oneDNN's kernels (see ``can_pack``)."""
+
+    dtype: torch.dtype = torch.float32
+    packed: bool = False
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where the frames of a step are: the number of the first, and how many of its rows are real.
+
+    A span lies in one block of ``window`` frames, or is whole blocks, of which the first of a recording is not one.
+    """
+
+    start: int
+    count: int
+
+
+class Affine(nn.Module):
+    """A linear map with weights in the precision of inference, and optionally the tanh form of GELU after it.
+
+    Args:
+        weight: [out, in].
+        bias: [out] or None.
+        options: precision and kernels.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, options: StepOptions, gelu: bool = False) -> None:
+        super().__init__()
+        weight = weight.detach().to(options.dtype).contiguous()
+        self.dtype, self.gelu = options.dtype, gelu
+        self.packed = options.packed
+        self.register_buffer("weight", pack(weight) if self.packed else weight)
+        self.register_buffer("bias", None if bias is None else bias.detach().to(options.dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] to [..., out] in the precision of the weights."""
+        x = x.to(self.dtype)
+        if self.packed:
+            return packed_linear(x, self.weight, self.bias, self.gelu)
+        x = F.linear(x, self.weight, self.bias)
+        return F.gelu(x, approximate="tanh") if self.gelu else x
+
+
+class FeedForward(nn.Module):
+    """norm, expand, GELU, contract; the layer scale is in the last weights."""
+
+    norm_weight: Tensor
+    norm_bias: Tensor
+
+    def __init__(
+        self, norm: nn.LayerNorm, expand: nn.Linear, contract: nn.Linear, scale: Tensor, options: StepOptions
+    ) -> None:
+        super().__init__()
+        self.epsilon = norm.eps
+        self.register_buffer("norm_weight", norm.weight.detach().clone())
+        self.register_buffer("norm_bias", norm.bias.detach().clone())
+        extra = -expand.out_features % ALIGNMENT
+        self.expand = Affine(F.pad(expand.weight, (0, 0, 0, extra)), F.pad(expand.bias, (0, extra)), options, gelu=True)
+        weight = scale.double()[:, None] * contract.weight.double()
+        self.contract = Affine(F.pad(weight, (0, extra)), scale.double() * contract.bias.double(), options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What is added to the residual of [B, R, C]."""
+        hidden = F.layer_norm(x, x.shape[-1:], self.norm_weight, self.norm_bias, self.epsilon)
+        return self.contract(self.expand(hidden))
+
+
+class UnitStep(nn.Module):
+    """``FrameUnit``; its state is the last kernel_size - 1 inputs [B, kernel_size - 1, C]."""
+
+    taps: Tensor
+    tap_bias: Tensor
+
+    def __init__(self, unit: FrameUnit, options: StepOptions) -> None:
+        super().__init__()
+        self.register_buffer("taps", unit.depthwise_weight.detach().clone())
+        self.register_buffer("tap_bias", unit.depthwise_bias.detach().clone())
+        self.feed = FeedForward(unit.norm, unit.expand, unit.contract, unit.scale, options)
+        self.state_shapes = ((unit.kernel_size - 1, unit.depthwise_bias.shape[0]),)
+
+    def forward(self, x: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
+        rows = x.shape[1]
+        known = torch.cat([state[0], x], dim=1)
+        hidden = torch.addcmul(self.tap_bias, known[:, :rows], self.taps[0])
+        for tap in range(1, self.taps.shape[0]):
+            hidden = torch.addcmul(hidden, known[:, tap : tap + rows], self.taps[tap])
+        kept = known[:, span.count : span.count + state[0].shape[1]]
+        return x + self.feed(hidden), [kept]
+
+
+class AttentionStep(nn.Module):
+    """``FrameTransformerLayer``; its state is keys and values, [B, H, 2W, E] each: the block before, and this one.
+
+    Frame t of a block is in slot W + t, and in slot t once the block is over. So the scores of a query always stand in
+    the same order, and what it may not see (later frames, or those ``window`` or more before it) weighs exactly 0.
+    """
+
+    bias: Tensor
+    first_bias: Tensor
+    norm_weight: Tensor
+    norm_bias: Tensor
+
+    def __init__(self, layer: FrameTransformerLayer, options: StepOptions) -> None:
+        super().__init__()
+        dim, heads, window = layer.attention_out.in_features, layer.heads, layer.window
+        self.heads, self.window, self.epsilon = heads, window, layer.attention_norm.eps
+        self.register_buffer("norm_weight", layer.attention_norm.weight.detach().clone())
+        self.register_buffer("norm_bias", layer.attention_norm.bias.detach().clone())
+        factors = torch.ones(3 * dim, dtype=torch.float64, device=layer.attention_scale.device)
+        factors[:dim] = (dim // heads) ** -0.5
+        self.query_key_value = Affine(factors[:, None] * layer.query_key_value.weight.double(), None, options)
+        scale, out = layer.attention_scale.double(), layer.attention_out
+        self.out = Affine(scale[:, None] * out.weight.double(), scale * out.bias.double(), options)
+        self.feed = FeedForward(layer.feed_norm, layer.expand, layer.contract, layer.feed_scale, options)
+        slots = torch.arange(2 * window, device=layer.distance_bias.device)
+        distance = slots[window:, None] - slots
+        seen = (distance >= 0) & (distance < window)
+        bias = layer.distance_bias.detach().float()[:, distance.clamp(0, window - 1)]
+        self.register_buffer("bias", bias.masked_fill(~seen, -math.inf))  # [H, W, 2W]
+        self.register_buffer("first_bias", self.bias.masked_fill(slots < window, -math.inf))  # nothing came before
+        self.state_shapes = ((heads, 2 * window, dim // heads),) * 2
+
+    def forward(self, x: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
+        batch, rows, dim = x.shape
+        hidden = F.layer_norm(x, (dim,), self.norm_weight, self.norm_bias, self.epsilon)
+        query, key, value = self.query_key_value(hidden).float().view(batch, rows, 3, self.heads, -1).unbind(2)
+        slot = span.start % self.window
+        bias = self.first_bias if span.start < self.window else self.bias
+        if slot == 0 and span.count % self.window == 0 and span.count == rows:
+            query = query.unflatten(1, (-1, self.window)).transpose(2, 3).flatten(0, 1)  # [B M, H, W, E]
+            keys, kept_keys = self._whole(key, state[0])
+            values, kept_values = self._whole(value, state[1])
+        else:
+            query, bias = query.transpose(1, 2), _rows(bias, slot, rows)
+            keys, kept_keys = self._part(key, state[0], slot, span.count)
+            values, kept_values = self._part(value, state[1], slot, span.count)
+        weights = torch.softmax(query @ keys.transpose(-1, -2) + bias, dim=-1)
+        mixed = (weights @ values).transpose(1, 2).reshape(batch, rows, dim)
+        x = x + self.out(mixed)
+        return x + self.feed(x), [kept_keys, kept_values]
+
+    def _whole(self, new: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """New keys or values [B, M W, H, E]: for each block [B M, H, 2W, E], and the state after the last."""
+        blocks = new.unflatten(1, (-1, self.window)).transpose(2, 3)
+        before = torch.cat([state[:, None, :, : self.window], blocks[:, :-1]], dim=1)
+        last = torch.cat([blocks[:, -1], torch.zeros_like(blocks[:, -1])], dim=2)
+        return torch.cat([before, blocks], dim=3).flatten(0, 1), last
+
+    def _part(self, new: Tensor, state: Tensor, slot: int, count: int) -> tuple[Tensor, Tensor]:
+        """New keys or values [B, R, H, E] of this block: what to attend to [B, H, 2W, E], and the state after."""
+        first = self.window + slot
+        state[:, :, first : first + count] = new[:, :count].transpose(1, 2)
+        if slot + count < self.window:
+            return state, state
+        return state, torch.cat([state[:, :, self.window :], torch.zeros_like(state[:, :, self.window :])], dim=2)
+
+
+class FrontStep(nn.Module):
+    """``STFTFront`` and the linear map after it; its state is the last samples [B, overlap]."""
+
+    window: Tensor
+    project: Affine
+
+    def __init__(self, front: STFTFront, project: nn.Linear, options: StepOptions) -> None:
+        super().__init__()
+        self.n_fft, self.hop, self.exponent = front.n_fft, front.hop, front.exponent
+        self.register_buffer("window", front.window.detach().clone())
+        real, imaginary, level = project.weight.double().chunk(3, dim=1)
+        interleaved = torch.stack([real, imaginary], dim=-1).flatten(1)
+        weight = torch.cat([interleaved, 0.25 * level], dim=1)
+        self.project = Affine(weight, project.bias.double() + level.sum(dim=1), options)
+        self.state_shapes = ((front.overlap,),)
+
+    def forward(self, samples: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
+        """[B, R * hop] to [B, R, C]."""
+        known = torch.cat([state[0], samples], dim=1)
+        parts = torch.view_as_real(torch.fft.rfft(known.unfold(-1, self.n_fft, self.hop) * self.window))
+        power = parts.square().sum(dim=-1)
+        level = torch.log(power + POWER_FLOOR)
+        gain = torch.exp(level * -self.exponent)
+        features = torch.cat([(parts * gain.unsqueeze(-1)).flatten(-2), level], dim=-1)
+        first = span.count * self.hop
+        return self.project(features).float(), [known[:, first : first + state[0].shape[1]]]
+
+
+class HeadStep(nn.Module):
+    """Norm, linear map and ``ISTFTHead``; its state is the last windowed frames [B, parts - 1, n_fft]."""
+
+    window: Tensor
+    norm_weight: Tensor
+    norm_bias: Tensor
+    project: Affine
+
+    def __init__(
+        self, norm: nn.LayerNorm, project: nn.Linear, head: ISTFTHead, subframes: int, options: StepOptions
+    ) -> None:
+        super().__init__()
+        self.epsilon = norm.eps
+        self.register_buffer("norm_weight", norm.weight.detach().clone())
+        self.register_buffer("norm_bias", norm.bias.detach().clone())
+        self.n_fft, self.hop, self.subframes = head.n_fft, head.hop, subframes
+        self.parts, self.limit = head.n_fft // head.hop, head.MAX_LOG_MAGNITUDE
+        self.bins = head.n_fft // 2 + 1
+        self.width = self.bins + -self.bins % ALIGNMENT
+        self.register_buffer("window", head.window.detach().clone())
+        shape, pad = (subframes, 2, self.bins), self.width - self.bins
+        weight = F.pad(project.weight.detach().view(*shape, -1), (0, 0, 0, pad)).flatten(0, 2)
+        self.project = Affine(weight, F.pad(project.bias.detach().view(shape), (0, pad)).flatten(), options)
+        self.state_shapes = ((self.parts - 1, head.n_fft),)
+
+    def forward(self, x: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
+        """[B, R, C] to samples [B, R * S * hop]."""
+        x = F.layer_norm(x, x.shape[-1:], self.norm_weight, self.norm_bias, self.epsilon)
+        logits = self.project(x).float().view(x.shape[0], -1, 2, self.width)
+        magnitude, phase = logits[:, :, 0].clamp(max=self.limit).exp_(), logits[:, :, 1].contiguous()
+        spectrum = torch.complex(magnitude * torch.cos(phase), magnitude * torch.sin(phase))
+        frames = torch.fft.irfft(spectrum[..., : self.bins], n=self.n_fft) * self.window
+        known = torch.cat([state[0], frames], dim=1)
+        pieces = known.unflatten(-1, (self.parts, self.hop))
+        count, last = frames.shape[1], self.parts - 1
+        output = pieces[:, last : last + count, 0]
+        for part in range(1, self.parts):
+            output = output + pieces[:, last - part : last - part + count, part]
+        first = span.count * self.subframes
+        return output.flatten(1), [known[:, first : first + last]]
+
+
+def _rows(table: Tensor, first: int, count: int) -> Tensor:
+    """Rows [..., count, 2W] of a table [..., W, 2W]; those beyond its end belong to padding and repeat the last one."""
+    part = table[..., first : first + count, :]
+    missing = count - part.shape[-2]
+    if not missing:
+        return part
+    return torch.cat([part, part[..., -1:, :].expand(*part.shape[:-2], missing, -1)], dim=-2)

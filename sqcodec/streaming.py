@@ -1,0 +1,194 @@
+"""Live coding: samples in, tokens out as soon as they are known, and back.
+
+    encoder, decoder = StreamEncoder(codec), StreamDecoder(codec)
+    for block in microphone:                            # any lengths
+        speaker.play(decoder.push(encoder.push(block)))
+    speaker.play(decoder.push(encoder.flush()))
+
+However the input is cut, the tokens are those of ``Codec.encode`` and the samples those of ``Codec.decode``, bit for
+bit on a CPU with one thread (``sqcodec.nn.steps`` says how). A sample comes out ``Codec.latency`` samples after it went
+in at most. Memory and time per second do not grow.
+
+Letters: B channels, T samples, N tokens.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from sqcodec.checkpoint import write_atomically
+from sqcodec.codec import Codec, Samples
+from sqcodec.nn.coder import FrameState
+from sqcodec.nn.streams import DecoderStream, EncoderStream, StreamState
+
+
+class _Stream:
+    """What both directions share: the channels, the state as tensors, and the state as a file."""
+
+    kind = ""
+
+    def __init__(self, codec: Codec, num_channels: int) -> None:
+        if num_channels < 1:
+            raise ValueError(f"num_channels is {num_channels}: 1 or more is needed.")
+        if codec.encoder_steps is None:
+            raise ValueError(
+                f"Model {codec.name!r} cannot stream exactly: it pads to windows, norms over time or hears the whole "
+                "signal. Use Codec.encode and Codec.decode, or a frame-rate model such as 'speech-3k'."
+            )
+        self.codec, self.num_channels = codec, num_channels
+        self._closed = False
+        self._stream: EncoderStream | DecoderStream
+
+    def reset(self) -> None:
+        """Forget everything: the next push starts a recording."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """A copy of all that the stream remembers; ``load_state_dict`` goes on from there, in any process."""
+        state = self._stream.state
+        numbers = torch.tensor([state.layers.position, state.total, int(self._closed)])
+        tensors = {f"layer.{index}": tensor for index, tensor in enumerate(state.layers.tensors)}
+        return {
+            name: tensor.detach().clone()
+            for name, tensor in ({"numbers": numbers, "pending": state.pending} | tensors).items()
+        }
+
+    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from a state of the same model, direction and number of channels; ValueError for another one."""
+        own = self._stream.state
+        layers = own.layers.tensors
+        names = ["numbers", "pending", *(f"layer.{index}" for index in range(len(layers)))]
+        shapes = [tensors[name].shape for name in names[2:]] if set(names) == set(tensors) else []
+        if (
+            shapes != [tensor.shape for tensor in layers]
+            or tensors["pending"].dtype != self._stream.state.pending.dtype
+        ):
+            raise ValueError(
+                f"This is no state of a {self.kind} of model {self.codec.name!r} with {self.num_channels} channels."
+            )
+        position, total, closed = (int(number) for number in tensors["numbers"])
+        device = layers[0].device
+        copies = [tensors[name].to(device, copy=True) for name in names[2:]]
+        self._stream.state = StreamState(FrameState(position, copies), tensors["pending"].to(device, copy=True), total)
+        self._closed = bool(closed)
+
+    def save_state(self, path: str | Path) -> None:
+        """Write the state to a safetensors file, with the model's name and weights hash."""
+        about = {"kind": self.kind, "model": self.codec.name, "weights_hash": self.codec.weights_hash}
+        write_atomically(Path(path), safetensors.torch.save(self.state_dict(), metadata=about))
+
+    def load_state(self, path: str | Path) -> None:
+        """Go on from a file that ``save_state`` wrote; ValueError where it belongs to other weights."""
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                about = dict(file.metadata() or {})
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"'{path}' is no stream state, or damaged: {error}") from error
+        own = {"kind": self.kind, "model": self.codec.name, "weights_hash": self.codec.weights_hash}
+        for name, value in own.items():
+            if about.get(name) != value:
+                raise ValueError(f"'{path}' has the {name} {about.get(name)!r}; this stream's is {value!r}.")
+        self.load_state_dict(tensors)
+
+    def _check(self, values: Tensor, what: str) -> Tensor:
+        if self._closed:
+            raise ValueError(f"This {self.kind} was flushed: reset() starts a new recording.")
+        values = values[None] if values.dim() == 1 else values
+        if values.dim() != 2 or values.shape[0] != self.num_channels:
+            raise ValueError(f"{what} have shape {list(values.shape)}: [{self.num_channels}, any number] is needed.")
+        return values
+
+
+class StreamEncoder(_Stream):
+    """Samples to tokens, piece by piece.
+
+    Args:
+        codec: a frame-rate model.
+        num_channels: each is coded by itself.
+    """
+
+    kind = "encoder"
+    _stream: EncoderStream
+
+    def __init__(self, codec: Codec, num_channels: int = 1) -> None:
+        super().__init__(codec, num_channels)
+        self.reset()
+
+    def reset(self) -> None:
+        assert self.codec.encoder_steps is not None
+        self._stream, self._closed = EncoderStream(self.codec.encoder_steps, self.num_channels), False
+
+    @property
+    def samples_read(self) -> int:
+        """Samples so far, per channel."""
+        return self._stream.state.total
+
+    @torch.inference_mode()
+    def push(self, samples: Samples) -> Tensor:
+        """float [t] or [B, t] at the model's rate, any t, to the tokens int64 [B, n] that are known now, n >= 0.
+
+        Raises:
+            ValueError: another number of channels, values that are not finite, or after ``flush``.
+        """
+        values = samples if isinstance(samples, Tensor) else torch.from_numpy(np.asarray(samples))
+        if values.dtype == torch.int16:
+            values = values.float() / 32768.0
+        if not values.is_floating_point():
+            raise ValueError(f"Samples are {values.dtype}: float in [-1, 1] or int16 is needed.")
+        values = self._check(values.float(), "Samples")
+        if not bool(torch.isfinite(values).all()):
+            raise ValueError("Samples contain values that are not finite (NaN or infinity): replace them first.")
+        return self._stream.push(values).cpu()
+
+    @torch.inference_mode()
+    def flush(self) -> Tensor:
+        """The end: the remaining tokens int64 [B, n], so that the last sample can be decoded."""
+        self._check(torch.zeros(self.num_channels, 0), "Samples")
+        self._closed = True
+        per_frame = self.codec.config.transformer.tokens_per_frame
+        return self._stream.flush(self.codec.token_count(self.samples_read) // per_frame).cpu()
+
+
+class StreamDecoder(_Stream):
+    """Tokens to samples, piece by piece.
+
+    Args:
+        codec: a frame-rate model.
+        num_channels: rows of tokens.
+    """
+
+    kind = "decoder"
+    _stream: DecoderStream
+
+    def __init__(self, codec: Codec, num_channels: int = 1) -> None:
+        super().__init__(codec, num_channels)
+        self.reset()
+
+    def reset(self) -> None:
+        assert self.codec.decoder_steps is not None
+        self._stream = DecoderStream(self.codec.decoder_steps, self.num_channels, self.codec.lookahead)
+        self._closed = False
+
+    @property
+    def samples_written(self) -> int:
+        """Samples of the recording so far, per channel."""
+        return max(0, self._stream.state.total - self.codec.lookahead)
+
+    @torch.inference_mode()
+    def push(self, tokens: Samples) -> Tensor:
+        """Integers [n] or [B, n], any n, to the samples float32 [B, t] at the model's rate that are known now, t >= 0.
+
+        The last ones may lie beyond the end of the recording: cut at its length, which tokens do not carry.
+
+        Raises:
+            ValueError: another number of channels, or a token outside the codebook.
+        """
+        values = tokens if isinstance(tokens, Tensor) else torch.from_numpy(np.asarray(tokens))
+        return self._stream.push(self._check(values, "Tokens")).cpu()
