@@ -1,0 +1,184 @@
+"""The efficiency of a model: parameters, multiply-accumulates, speed, peak memory, latency.
+
+Multiply-accumulates are counted by PyTorch's own counter on what is really executed, so no layer is left out
+(published counts of such codecs, made with hooks on known layer types, miss the weight-normed ones).
+Speed and memory are measured in a process of their own for each number of threads.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+DEFAULT_SECONDS = 10.0
+_REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of audio a second, best of three after one run to warm up; peak resident memory in MiB.
+
+    `base_mib` is what the process held before it coded: Python, PyTorch and the weights.
+    """
+
+    threads: int
+    encode: float
+    decode: float
+    base_mib: float
+    peak_mib: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The efficiency table of a model. Rates: Hz, bit/s. MACs are per second of audio. Latency in milliseconds:
+    `frame_ms` until a token's audio is in, `lookahead_ms` that a causal model waits beyond it (None: the model is
+    not causal and needs the whole signal)."""
+
+    model: str
+    sample_rate: int
+    token_rate: float
+    bit_rate: float
+    codebook_size: int
+    encoder_parameters: int
+    decoder_parameters: int
+    encode_macs: float
+    decode_macs: float
+    frame_ms: float
+    lookahead_ms: float | None
+    seconds: float
+    device: str
+    speeds: list[Speed]
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def profile(
+    model: str, device: str = "cpu", seconds: float = DEFAULT_SECONDS, threads: list[int] | None = None
+) -> Profile:
+    """Measures a model by name or folder.
+
+    Args:
+        seconds: length of the clip of noise that is coded.
+        threads: thread counts to time; default: 1 and all that this process may use.
+    Raises:
+        ValueError, OSError: as `sqcodec.load`. RuntimeError: a measuring process failed.
+    """
+    import torch
+
+    import sqcodec
+
+    codec = sqcodec.load(model, device=device)
+    samples = noise(seconds, codec.sample_rate)
+    tokens = codec.encode(samples)
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parts = _count_parameters(codec.network)
+    config = codec.config
+    with torch.no_grad():
+        encode_macs = _count_macs(lambda: codec.encode(samples)) / seconds
+        decode_macs = _count_macs(lambda: codec.decode(tokens)) / seconds
+    return Profile(
+        model=codec.name or model,
+        sample_rate=codec.sample_rate,
+        token_rate=codec.token_rate,
+        bit_rate=codec.bit_rate,
+        codebook_size=codec.codebook_size,
+        encoder_parameters=parts["encoder"],
+        decoder_parameters=parts["decoder"],
+        encode_macs=encode_macs,
+        decode_macs=decode_macs,
+        frame_ms=1000 * codec.hop_length / codec.sample_rate,
+        lookahead_ms=1000 * codec.lookahead / codec.sample_rate if config.causal else None,
+        seconds=seconds,
+        device=device,
+        speeds=[_measure(model, device, seconds, count) for count in sorted(set(threads or [1, allowed]))],
+    )
+
+
+def noise(seconds: float, sample_rate: int):  # noqa: ANN201 - numpy is imported when needed
+    """Noise with the level of speech, float32 [T]: speed does not depend on what is coded."""
+    import numpy as np
+
+    return (0.1 * np.random.default_rng(0).standard_normal(round(seconds * sample_rate))).astype(np.float32)
+
+
+def _count_parameters(network) -> dict[str, int]:  # noqa: ANN001 - torch is imported when needed
+    """Parameters by what uses them: names that speak of decoding, and all the others."""
+    counts = {"encoder": 0, "decoder": 0}
+    for name, parameter in network.named_parameters():
+        counts["decoder" if "decoder" in name.split(".")[0] else "encoder"] += parameter.numel()
+    return counts
+
+
+def _count_macs(function) -> float:  # noqa: ANN001
+    """Multiply-accumulates of one call: matrix products and convolutions, also the packed ones of oneDNN, and
+    the scaled sums that depthwise convolutions are written as. Fourier transforms are left out."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    formulas = {torch.ops.aten.addcmul: _scaled_sum_flops, torch.ops.aten.addcmul_: _scaled_sum_flops}
+    packed = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if packed is not None:
+        formulas[packed] = _packed_linear_flops
+    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+        function()
+    return counter.get_total_flops() / 2
+
+
+def _packed_linear_flops(features, *_: object, out_shape, **__: object) -> int:  # noqa: ANN001
+    return 2 * math.prod(out_shape) * features[-1]
+
+
+def _scaled_sum_flops(*_: object, out_shape, **__: object) -> int:  # noqa: ANN001
+    return 2 * math.prod(out_shape)
+
+
+def _measure(model: str, device: str, seconds: float, threads: int) -> Speed:
+    """Times a model in a fresh process."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", __name__, model, device, str(seconds), str(threads)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode:
+        said = result.stderr.strip().splitlines()
+        raise RuntimeError(f"Measuring with {threads} threads failed: {said[-1] if said else result.returncode}")
+    return Speed(**json.loads(result.stdout.splitlines()[-1]))
+
+
+def _worker(model: str, device: str, seconds: float, threads: int) -> Speed:
+    import torch
+
+    import sqcodec
+
+    torch.set_num_threads(threads)
+    codec = sqcodec.load(model, device=device)
+    samples = noise(seconds, codec.sample_rate)
+    base = _peak_mib()
+    encode, decode = [], []
+    for _ in range(_REPEATS + 1):
+        start = time.perf_counter()
+        tokens = codec.encode(samples)  # the result is on the CPU: a GPU has finished
+        middle = time.perf_counter()
+        codec.decode(tokens).cpu()
+        encode.append(middle - start)
+        decode.append(time.perf_counter() - middle)
+    return Speed(threads, seconds / min(encode[1:]), seconds / min(decode[1:]), base, _peak_mib())
+
+
+def _peak_mib() -> float:
+    """Peak resident memory of this process, MiB (0 where the system does not tell)."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    print(json.dumps(asdict(_worker(arguments[0], arguments[1], float(arguments[2]), int(arguments[3])))))
