@@ -64,6 +64,8 @@ def si_sdr(pair: Pair) -> dict[str, float]:
     _need_sound(pair)
     reference = np.float64(pair.reference) - np.mean(pair.reference, dtype=np.float64)
     decoded = np.float64(pair.decoded) - np.mean(pair.decoded, dtype=np.float64)
+    if not reference.any():
+        raise NotScorable("the reference is constant")
     target = reference * (reference @ decoded) / (reference @ reference)
     noise = decoded - target
     ratio = (target @ target) / max(noise @ noise, 1e-10 * (target @ target), 1e-30)
