@@ -25,7 +25,7 @@ def estimate_delay(
     0 where nothing is better by 2 %, and where either of the two is silent.
     """
     length = min(len(reference), len(decoded))
-    reference, decoded = np.float64(reference[:length]), np.float64(decoded[:length])
+    reference, decoded = (np.asarray(x[:length], np.float64) for x in (reference, decoded))
     if length < _WINDOW_SECONDS * sample_rate * 4 or not reference.any() or not decoded.any():
         return 0
     reach = min(round(max_seconds * sample_rate), length // 2)

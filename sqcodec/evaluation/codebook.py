@@ -36,7 +36,8 @@ class CodebookUse:
 
 def codebook_use(streams: list[np.ndarray], codebook_size: int) -> CodebookUse:
     """Counts token streams [N]. Raises ValueError for no tokens, or one outside [0, K)."""
-    tokens = np.concatenate([np.asarray(stream, np.int64).reshape(-1) for stream in streams] or [np.zeros(0)])
+    empty = np.zeros(0, np.int64)
+    tokens = np.concatenate([empty, *(np.asarray(stream, np.int64).reshape(-1) for stream in streams)])
     if not len(tokens):
         raise ValueError("No tokens to count.")
     if tokens.min() < 0 or tokens.max() >= codebook_size:

@@ -113,14 +113,15 @@ def _task(
     utterance: Utterance, infos: dict[str, SystemInfo], metrics: list[str], store: RowStore, options: Options
 ) -> Task:
     """What is still to do for a clip: all of a system's metrics, or those that an earlier run did not have."""
-    todo, known = {}, {}
+    todo: dict[str, list[str]] = {}
+    known: dict[str, Row] = {}
     clip = _clip_fingerprint(utterance)
     fingerprints = {text: f"{info.fingerprint} | {clip}" for text, info in infos.items()}
     for text in infos:
         key = system_key(text)
         row = store.rows.get((key, utterance.name))
-        usable = row is not None and row.status == "ok" and row.fingerprint == fingerprints[text]
-        if usable and clip_path(options.out, key, utterance.name).exists():
+        is_current = row is not None and row.status == "ok" and row.fingerprint == fingerprints[text]
+        if row is not None and is_current and clip_path(options.out, key, utterance.name).exists():
             missing = row.missing(metrics)
             if missing:
                 todo[text], known[text] = missing, row

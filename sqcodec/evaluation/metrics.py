@@ -62,8 +62,8 @@ def si_sdr(pair: Pair) -> dict[str, float]:
     -inf for silence, which is no score; 100 dB at most, where only rounding is left.
     """
     _need_sound(pair)
-    reference = np.float64(pair.reference) - np.mean(pair.reference, dtype=np.float64)
-    decoded = np.float64(pair.decoded) - np.mean(pair.decoded, dtype=np.float64)
+    reference, decoded = (np.asarray(x, np.float64) for x in (pair.reference, pair.decoded))
+    reference, decoded = reference - reference.mean(), decoded - decoded.mean()
     if not reference.any():
         raise NotScorable("the reference is constant")
     target = reference * (reference @ decoded) / (reference @ reference)

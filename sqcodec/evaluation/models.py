@@ -42,13 +42,13 @@ class SqcodecModel:
         middle = time.perf_counter()
         decoded = codec.decode(tokens, length=len(samples))
         end = time.perf_counter()
-        tokens = tokens.reshape(-1).cpu().numpy()
-        payload = 8 * container.packed_size(len(tokens), codec.codebook_size)
+        flat = tokens.reshape(-1).cpu().numpy()
+        payload = 8 * container.packed_size(len(flat), codec.codebook_size)
         return Coded(
             decoded.reshape(-1).float().cpu().numpy().astype(np.float32),
             codec.sample_rate,
             payload_bits=payload,
-            tokens=tokens,
+            tokens=flat,
             encode_seconds=middle - start,
             decode_seconds=end - middle,
         )

@@ -13,7 +13,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 DEFAULT_SECONDS = 10.0
 _REPEATS = 3
@@ -121,7 +123,10 @@ def _count_macs(function) -> float:  # noqa: ANN001
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    formulas = {torch.ops.aten.addcmul: _scaled_sum_flops, torch.ops.aten.addcmul_: _scaled_sum_flops}
+    formulas: dict[Any, Callable[..., int]] = {
+        torch.ops.aten.addcmul: _scaled_sum_flops,
+        torch.ops.aten.addcmul_: _scaled_sum_flops,
+    }
     packed = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     if packed is not None:
         formulas[packed] = _packed_linear_flops

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -143,7 +144,7 @@ def _notes(reference: np.ndarray, decoded: np.ndarray) -> list[str]:
     return notes
 
 
-def _row(task: Task, text: str, num_samples: int = 0, **values: object) -> Row:
+def _row(task: Task, text: str, num_samples: int = 0, **values: Any) -> Row:
     utterance = task.utterance
     return Row(
         system=system_key(text),
