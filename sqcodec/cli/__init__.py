@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from .common import UsageError, describe
 
-MODULES = ("encode", "decode", "info", "models", "importing", "train", "evaluate", "profile")
+MODULES = ("encode", "decode", "stream", "info", "models", "importing", "train", "evaluate", "profile")
 
 
 class _Version(argparse.Action):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .files import PIPE, Job
 
 if TYPE_CHECKING:
-    from sqcodec.codec import Codec
+    from sqcodec.codec import Codec, Precision
     from sqcodec.container import CodeHeader
 
 DEFAULT_MODEL = "speech-3k"
@@ -79,6 +79,12 @@ def add_coding_options(parser: argparse.ArgumentParser, default_model: str | Non
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; default: cpu")
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the large layers; bfloat16 is faster where the processor has it, and not exactly the same",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.add_argument("--json", action="store_true", help="one JSON object per file on stdout")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
@@ -91,7 +97,7 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def load_codec(name: str, device: str, threads: int | None) -> Codec:
+def load_codec(name: str, device: str, threads: int | None, precision: Precision = "float32") -> Codec:
     """The model on its device. Raises ValueError or OSError with what is wrong and what is allowed."""
     import torch
 
@@ -105,7 +111,7 @@ def load_codec(name: str, device: str, threads: int | None) -> Codec:
         raise UsageError(f"--device {device!r} is none; use cpu, cuda or cuda:0, cuda:1, ...") from None
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {device}: PyTorch finds no CUDA device here; use --device cpu")
-    return sqcodec.load(name, device=device)
+    return sqcodec.load(name, device=device, precision=precision)
 
 
 def run_jobs(jobs: list[Job], arguments: argparse.Namespace, work: Callable[[Job, Progress], Coded]) -> int:

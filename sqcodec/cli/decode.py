@@ -116,10 +116,11 @@ class _Codecs:
     def find(self, header: CodeHeader, source: str) -> Codec:
         """The model for a file. Raises ValueError where it is not here or did not make the file."""
         needed = f"model {header.model!r} with weights {header.weights_hash}"
-        name = self._arguments.model or header.model
+        options = self._arguments
+        name = options.model or header.model
         if name not in self._loaded:
             try:
-                codec = load_codec(name, self._arguments.device, self._arguments.threads)
+                codec = load_codec(name, options.device, options.threads, options.precision)
             except (ValueError, OSError) as error:
                 if self._arguments.model:
                     raise

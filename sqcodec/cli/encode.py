@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except PlanError as error:
         raise UsageError(str(error)) from None
-    codec = load_codec(arguments.model, arguments.device, arguments.threads)
+    codec = load_codec(arguments.model, arguments.device, arguments.threads, arguments.precision)
     return run_jobs(jobs, arguments, lambda job, progress: encode_file(codec, job, progress))
 
 
