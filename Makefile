@@ -25,7 +25,7 @@ $(VENV)/.demo: setup.cfg constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.test: setup.cfg constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e ".[train,eval,hub,dev]"
+	$(INSTALL) -e ".[train,eval,hub,onnx,dev]"
 	touch $@
 
 $(VENV)/bin/python:

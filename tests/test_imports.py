@@ -24,6 +24,7 @@ ALLOWED = {
     "registry": {"config", "checkpoint"},
     "codec": {"config", "audio", "nn", "quantizers", "registry", "checkpoint"},
     "streaming": {"nn", "checkpoint", "codec"},
+    "export": {"nn", "quantizers", "codec"},
     "training": {"config", "nn", "quantizers", "losses", "discriminators", "data", "checkpoint"},
     "evaluation": {"config", "audio", "container", "nn", "quantizers", "registry", "checkpoint", "codec", "data", ""},
 }

@@ -18,7 +18,10 @@ from collections.abc import Sequence
 
 from .common import UsageError, describe
 
-MODULES = ("encode", "decode", "stream", "info", "models", "importing", "train", "evaluate", "profile")
+MODULES = (
+    "encode", "decode", "stream", "export", "bench", "info", "models",
+    "importing", "prepare", "train", "codebook", "evaluate", "profile",
+)  # fmt: skip
 
 
 class _Version(argparse.Action):

@@ -104,7 +104,7 @@ class EncoderSteps(FrameSteps):
     def latents(self, samples: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
         """Samples [B, R * F] to what is quantised [B, R * Q, D]."""
         x, after = self.run(samples, state, span)
-        x = F.layer_norm(x, x.shape[-1:], self.norm_weight, self.norm_bias, self.epsilon)
+        x = F.layer_norm(x, self.norm_weight.shape, self.norm_weight, self.norm_bias, self.epsilon)
         return self.to_latents(x).view(x.shape[0], x.shape[1] * self.tokens_per_frame, -1), after
 
     def forward(self, samples: Tensor, state: FrameState) -> Tensor:

@@ -100,7 +100,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """What is added to the residual of [B, R, C]."""
-        hidden = F.layer_norm(x, x.shape[-1:], self.norm_weight, self.norm_bias, self.epsilon)
+        hidden = F.layer_norm(x, self.norm_weight.shape, self.norm_weight, self.norm_bias, self.epsilon)
         return self.contract(self.expand(hidden))
 
 
@@ -161,7 +161,7 @@ class AttentionStep(nn.Module):
 
     def forward(self, x: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
         batch, rows, dim = x.shape
-        hidden = F.layer_norm(x, (dim,), self.norm_weight, self.norm_bias, self.epsilon)
+        hidden = F.layer_norm(x, self.norm_weight.shape, self.norm_weight, self.norm_bias, self.epsilon)
         query, key, value = self.query_key_value(hidden).float().view(batch, rows, 3, self.heads, -1).unbind(2)
         slot = span.start % self.window
         bias = self.first_bias if span.start < self.window else self.bias
@@ -249,7 +249,7 @@ class HeadStep(nn.Module):
 
     def forward(self, x: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
         """[B, R, C] to samples [B, R * S * hop]."""
-        x = F.layer_norm(x, x.shape[-1:], self.norm_weight, self.norm_bias, self.epsilon)
+        x = F.layer_norm(x, self.norm_weight.shape, self.norm_weight, self.norm_bias, self.epsilon)
         logits = self.project(x).float().view(x.shape[0], -1, 2, self.width)
         magnitude, phase = logits[:, :, 0].clamp(max=self.limit).exp_(), logits[:, :, 1].contiguous()
         spectrum = torch.complex(magnitude * torch.cos(phase), magnitude * torch.sin(phase))

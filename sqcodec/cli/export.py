@@ -1,0 +1,54 @@
+"""`sqcodec export`: a model for other runtimes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from .common import DEFAULT_MODEL, load_codec
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "export",
+        help="a model for other runtimes (ONNX)",
+        description="Write encoder.onnx, decoder.onnx and model.json to a folder, and check them in ONNX Runtime "
+        "against PyTorch. Each file takes any number of frames and the state of its layers, so the same two code "
+        "whole recordings and live audio; examples/onnx_file.py does it with numpy alone. Needs the extra 'onnx'.",
+        epilog="example: sqcodec export onnx speech-3k-onnx/",
+    )
+    parser.add_argument("format", choices=("onnx",))
+    parser.add_argument("folder", metavar="FOLDER", help="where to write")
+    parser.add_argument("--model", metavar="NAME|FOLDER", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export and check; exit status 1 where the check fails."""
+    try:
+        from sqcodec.export.onnx import FILES, check_onnx, export_onnx
+
+        folder = Path(arguments.folder)
+        existing = [name for name in FILES if (folder / name).exists()]
+        if existing and not arguments.force:
+            raise FileExistsError(f"{folder / existing[0]} exists; --force overwrites it")
+        codec = load_codec(arguments.model, "cpu", None)
+        export_onnx(codec, folder)
+        equal, difference = check_onnx(codec, folder)
+    except ImportError as error:
+        raise ImportError(f"{error}. Install the extra: pip install 'sqcodec[onnx]'") from None
+    sizes = {name: (folder / name).stat().st_size for name in FILES}
+    if arguments.json:
+        print(json.dumps({"folder": str(folder), "bytes": sizes, "equal_tokens": equal, "difference": difference}))
+    else:
+        print(f"{folder}: {', '.join(f'{name} {size / 1e6:.1f} MB' for name, size in sizes.items())}")
+        print(f"ONNX Runtime against PyTorch: {equal:.2%} of the tokens equal, samples within {difference:.1e}")
+    if equal < 0.999 or difference > 1e-4:
+        print("sqcodec export: the files do not compute what the model does", file=sys.stderr)
+        return 1
+    return 0

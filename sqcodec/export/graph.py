@@ -1,0 +1,145 @@
+"""The frame-rate network as graphs for other runtimes: ``sqcodec.nn.steps`` in operators that all of them have.
+
+A graph takes any number of whole frames, the frames so far, and the state; it gives the results and the new state. So
+one graph codes a whole recording (zeros as state), a long one piece by piece, and a live one frame by frame. FFTs are
+matrix products, the encoder's in float64, since its log spectrum would hear the round-off of float32.
+
+Letters: B batch, N frames, F samples a frame, Q tokens a frame, C channels, H heads, W window, E channels of a head.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sqcodec.nn.coder import DecoderSteps, EncoderSteps
+from sqcodec.nn.spectral import POWER_FLOOR
+from sqcodec.nn.steps import AttentionStep, FrontStep, HeadStep, UnitStep
+from sqcodec.quantizers.base import split_digits
+from sqcodec.quantizers.scalar import ScalarQuantizer
+
+
+class UnitGraph(nn.Module):
+    """``UnitStep``; state [B, kernel_size - 1, C]."""
+
+    def __init__(self, step: UnitStep) -> None:
+        super().__init__()
+        self.feed, self.bias = step.feed, step.tap_bias
+        self.kernel = step.taps.T[:, None].contiguous()
+        self.state_shapes = step.state_shapes
+
+    def forward(self, x: Tensor, state: list[Tensor], position: Tensor) -> tuple[Tensor, list[Tensor]]:
+        known = torch.cat([state[0], x], dim=1)
+        hidden = F.conv1d(known.transpose(1, 2), self.kernel, self.bias, groups=self.kernel.shape[0]).transpose(1, 2)
+        return x + self.feed(hidden), [known[:, -(self.kernel.shape[2] - 1) :]]
+
+
+class AttentionGraph(nn.Module):
+    """``AttentionStep``; state: keys and values of the last W - 1 frames, [B, H, W - 1, E] each."""
+
+    def __init__(self, step: AttentionStep) -> None:
+        super().__init__()
+        self.step, self.window = step, step.window
+        self.distance_bias = step.bias[:, -1, step.window :].flip(-1).contiguous()
+        heads, _, width = step.state_shapes[0]
+        self.state_shapes = ((heads, step.window - 1, width),) * 2
+
+    def forward(self, x: Tensor, state: list[Tensor], position: Tensor) -> tuple[Tensor, list[Tensor]]:
+        step, past = self.step, self.window - 1
+        hidden = F.layer_norm(x, step.norm_weight.shape, step.norm_weight, step.norm_bias, step.epsilon)
+        parts = step.query_key_value(hidden).view(x.shape[0], x.shape[1], 3, step.heads, -1)
+        query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        keys, values = torch.cat([state[0], key], dim=2), torch.cat([state[1], value], dim=2)
+        slots = torch.arange(x.shape[1] + past)
+        distance = slots[past:, None] - slots  # the last past + 1 keys are seen, those before the start are not
+        hidden_slots = (distance < 0) | (distance > past) | (slots < past - position)
+        bias = self.distance_bias[:, distance.clamp(0, past)].masked_fill(hidden_slots, -math.inf)
+        mixed = torch.softmax(query @ keys.transpose(-1, -2) + bias, dim=-1) @ values
+        x = x + step.out(mixed.transpose(1, 2).reshape(x.shape))
+        return x + step.feed(x), [keys[:, :, -past:], values[:, :, -past:]]
+
+
+class FrontGraph(nn.Module):
+    """``FrontStep``; state [B, overlap]."""
+
+    def __init__(self, step: FrontStep) -> None:
+        super().__init__()
+        self.step, self.state_shapes = step, step.state_shapes
+        spectra = torch.fft.rfft(torch.eye(step.n_fft, dtype=torch.float64) * step.window.double())
+        self.transform = torch.view_as_real(spectra).flatten(1)  # real and imaginary parts in turns
+
+    def forward(self, samples: Tensor, state: list[Tensor], position: Tensor) -> tuple[Tensor, list[Tensor]]:
+        step = self.step
+        known = torch.cat([state[0], samples], dim=1)
+        starts = torch.arange(samples.shape[1] // step.hop) * step.hop
+        frames = known[:, starts[:, None] + torch.arange(step.n_fft)].double()
+        parts = (frames @ self.transform).float().view(samples.shape[0], -1, step.n_fft // 2 + 1, 2)
+        level = torch.log(parts.square().sum(dim=-1) + POWER_FLOOR)
+        scaled = parts * torch.exp(level * -step.exponent).unsqueeze(-1)
+        return step.project(torch.cat([scaled.flatten(-2), level], dim=-1)), [known[:, -state[0].shape[1] :]]
+
+
+class HeadGraph(nn.Module):
+    """``HeadStep``; state [B, parts - 1, n_fft]."""
+
+    def __init__(self, step: HeadStep) -> None:
+        super().__init__()
+        self.step, self.state_shapes = step, step.state_shapes
+        unit = torch.eye(step.bins, dtype=torch.complex128)
+        spectra = torch.cat([unit, 1j * unit])
+        waves = torch.fft.irfft(spectra, n=step.n_fft) * step.window.double()
+        self.transform = waves.float()  # [2 bins, n_fft]
+
+    def forward(self, x: Tensor, state: list[Tensor], position: Tensor) -> tuple[Tensor, list[Tensor]]:
+        step = self.step
+        x = F.layer_norm(x, step.norm_weight.shape, step.norm_weight, step.norm_bias, step.epsilon)
+        logits = step.project(x).view(x.shape[0], -1, 2, step.width)[..., : step.bins]
+        magnitude, phase = logits[:, :, 0].clamp(max=step.limit).exp(), logits[:, :, 1]
+        spectrum = torch.cat([magnitude * torch.cos(phase), magnitude * torch.sin(phase)], dim=-1)
+        last = step.parts - 1
+        known = torch.cat([state[0], spectrum @ self.transform], dim=1)
+        pieces = known.view(x.shape[0], -1, step.parts, step.hop)
+        output = pieces[:, last:, 0]
+        for part in range(1, step.parts):
+            output = output + pieces[:, last - part : -part, part]
+        return output.flatten(1), [known[:, -last:]]
+
+
+GRAPHS: dict[type, Any] = {UnitStep: UnitGraph, AttentionStep: AttentionGraph, FrontStep: FrontGraph, HeadStep: HeadGraph}
+
+
+class CoderGraph(nn.Module):
+    """``EncoderSteps`` or ``DecoderSteps`` (not packed, float32, a scalar quantizer).
+
+    forward(samples [B, N F] or tokens [B, N Q], position, *state) gives (tokens or samples, *state).
+    """
+
+    def __init__(self, steps: EncoderSteps | DecoderSteps) -> None:
+        super().__init__()
+        if not isinstance(steps.quantizer, ScalarQuantizer):
+            raise ValueError("Only models with a scalar quantizer (fsq, fsp) can be exported.")
+        self.quantizer: ScalarQuantizer = steps.quantizer
+        self.coder = steps
+        graphs: list[Any] = [GRAPHS[type(step)](step) for step in steps.steps]
+        self.graphs = nn.ModuleList(graphs)
+        self.state_shapes: list[tuple[int, ...]] = [shape for graph in graphs for shape in graph.state_shapes]
+        self.state_counts = [len(graph.state_shapes) for graph in graphs]
+
+    def forward(self, x: Tensor, position: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        coder = self.coder
+        after: list[Tensor] = []
+        if isinstance(coder, DecoderSteps):
+            codes = self.quantizer.codes(split_digits(x, self.quantizer.levels).float())
+            x = coder.from_codes(codes.reshape(x.shape[0], -1, coder.tokens_per_frame * codes.shape[2]))
+        for graph, count in zip(self.graphs, self.state_counts, strict=True):
+            x, kept = graph(x, list(state[len(after) : len(after) + count]), position)
+            after += kept
+        if isinstance(coder, EncoderSteps):
+            x = F.layer_norm(x, coder.norm_weight.shape, coder.norm_weight, coder.norm_bias, coder.epsilon)
+            latents = coder.to_latents(x).view(x.shape[0], -1, len(self.quantizer.levels))
+            x = self.quantizer.nearest(latents)
+        return x, *after
