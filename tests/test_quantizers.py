@@ -243,12 +243,12 @@ def test_nearest_codes_is_exact_and_chunking_changes_nothing():
     assert torch.equal(nearest_codes(points, doubled, 64 * 300), exact)
 
 
-def test_vector_quantizer_needs_a_codebook_and_has_no_training_yet():
+def test_vector_quantizer_needs_a_codebook_and_none_appears_by_itself():
     quantizer = VectorQuantizer(16, 4, 300).eval()
     with pytest.raises(ValueError, match="no codebook yet"):
         quantizer.encode(features())
     with pytest.raises(ValueError, match="300, 4"):
         quantizer.set_codebook(torch.zeros(299, 4))
     quantizer.set_codebook(torch.randn(300, 4))
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(ValueError, match="perturbation"):
         quantizer.train()(features())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -15,20 +17,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--set train.steps=20000",
     )
     parser.add_argument("recipe", help="recipe file (.toml)")
-    parser.add_argument(
-        "--data", metavar="MANIFEST|FOLDER", help="manifest (.tsv, .jsonl) or folder of audio"
-    )
+    parser.add_argument("--data", metavar="MANIFEST|FOLDER", help="manifest (.tsv, .jsonl) or folder of audio")
     parser.add_argument("--out", required=True, metavar="DIR", help="run folder")
-    parser.add_argument(
-        "--init-from", metavar="MODEL", help="model folder whose weights a new run starts from"
-    )
-    parser.add_argument(
-        "--cache", metavar="DIR", help="where decoded audio is kept (default: in the run folder)"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe entry"
-    )
+    parser.add_argument("--init-from", metavar="MODEL", help="model folder whose weights a new run starts from")
+    parser.add_argument("--cache", metavar="DIR", help="where decoded audio is kept (default: in the run folder)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe entry")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; default: cpu")
     parser.set_defaults(run=run)
 
 
@@ -37,10 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     import torch
 
+    from sqcodec.training.distributed import set_up, tear_down
     from sqcodec.training.loop import Trainer
     from sqcodec.training.recipe import load_recipe
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     overrides = list(arguments.set)
@@ -49,8 +46,14 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = load_recipe(arguments.recipe, overrides)
     if not recipe.data.manifest:
         raise ValueError("No corpus: give --data MANIFEST or FOLDER (or data.manifest in the recipe).")
-    trainer = Trainer(recipe, arguments.out, arguments.cache)
-    if not trainer.resume() and arguments.init_from:
-        trainer.initialise_from(arguments.init_from)
-    trainer.run()
+    try:
+        trainer = Trainer(recipe, arguments.out, arguments.cache, set_up(arguments.device))
+        if not trainer.resume() and arguments.init_from:
+            trainer.initialise_from(arguments.init_from)
+        trainer.run()
+    except FloatingPointError as error:
+        print(f"sqcodec: error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        tear_down()
     return 0

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from sqcodec.config import QuantizerConfig
 from sqcodec.quantizers.base import Quantizer, QuantizerOutput, join_digits, split_digits
+from sqcodec.quantizers.perturbation import PerturbationOptions, VectorPerturbation
 from sqcodec.quantizers.scalar import FSP, FSQ
 from sqcodec.quantizers.vector import VectorQuantizer
 
 __all__ = [
     "FSP",
     "FSQ",
+    "PerturbationOptions",
     "Quantizer",
     "QuantizerOutput",
+    "VectorPerturbation",
     "VectorQuantizer",
     "build_quantizer",
     "join_digits",

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from sqcodec.quantizers.base import Quantizer, QuantizerOutput, join_digits, split_digits
+from sqcodec.quantizers.norm import norm_loss
+from sqcodec.quantizers.sharding import shared_rand
 
 TARGET_VARIANCE = {
     "tanh": math.pi**2 / 12,
@@ -26,9 +28,6 @@ TARGET_VARIANCE = {
     "cauchy": 1.0,
 }
 """Variance of a latent that g makes uniform. Cauchy has none: there it is the variance of FSP's code."""
-
-MEAN_WEIGHT, VARIANCE_WEIGHT = 0.1, 0.07
-"""Weights of L_norm."""
 
 UNIFORM_DEVIATION = math.sqrt(1 / 12)
 
@@ -138,8 +137,8 @@ class FSQ(ScalarQuantizer):
         return (latents + shift).tanh() * half - offset + self.centre(latents)
 
     def perturb(self, positions: Tensor, digits: Tensor) -> Tensor:
-        noisy = torch.rand_like(positions) < self.noise_rate
-        noise = torch.rand_like(positions) - 0.5
+        noisy = shared_rand(*positions.shape, device=positions.device) < self.noise_rate
+        noise = shared_rand(*positions.shape, device=positions.device) - 0.5
         if self.variant == "l3ac":
             counts = self.counts(positions)
             noise = noise * (counts - 1) / counts
@@ -179,10 +178,10 @@ class FSP(ScalarQuantizer):
         return torch.minimum(lowest, self.counts(positions) - 1)
 
     def perturb(self, positions: Tensor, digits: Tensor) -> Tensor:
-        moved = positions + (torch.rand_like(positions) - 0.5)
+        moved = positions + (shared_rand(*positions.shape, device=positions.device) - 0.5)
         inside = (moved > -0.5) & (moved < self.counts(positions) - 0.5)
         moved = torch.where(inside, moved, positions)
-        noisy = torch.rand(positions.shape[:-1], device=positions.device).unsqueeze(-1) < self.noise_rate
+        noisy = shared_rand(*positions.shape[:-1], device=positions.device).unsqueeze(-1) < self.noise_rate
         return torch.where(noisy, moved, straight_through(digits, positions))
 
     def codes(self, positions: Tensor) -> Tensor:
@@ -190,11 +189,7 @@ class FSP(ScalarQuantizer):
 
     def norm_loss(self, latents: Tensor, positions: Tensor) -> Tensor:
         scaled = self.codes(positions) if self.activation == "cauchy" else latents
-        scaled = scaled.flatten(0, -2)
-        variance = scaled.var(dim=0, correction=0)
-        penalty = MEAN_WEIGHT * scaled.mean(dim=0) ** 2
-        penalty = penalty + VARIANCE_WEIGHT * (variance - TARGET_VARIANCE[self.activation]) ** 2
-        return penalty.mean()
+        return norm_loss(scaled, TARGET_VARIANCE[self.activation])
 
 
 def distribution(z: Tensor, activation: str) -> Tensor:

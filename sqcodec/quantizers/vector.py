@@ -1,6 +1,7 @@
-"""Vector quantizer of VP-VAE (arXiv 2602.17133), inference side: the nearest code in a fixed codebook.
+"""Vector quantizer of VP-VAE (arXiv 2602.17133): perturbation in training, then the nearest code in a fixed codebook.
 
-The codebook is fitted to latents after a training that has none. Letters: B batch, N tokens, C feature
+The codebook is fitted to latents after a training that has none (``sqcodec codebook``), never by a side effect of
+``eval()``. Letters: B batch, N tokens, C feature
 channels, D code dimensions, K codebook size.
 """
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from sqcodec.quantizers.base import Quantizer, QuantizerOutput
+from sqcodec.quantizers.norm import norm_loss
+from sqcodec.quantizers.perturbation import VectorPerturbation
 
 DISTANCE_BUDGET = 2**22
 """Most distances held at once."""
@@ -48,7 +51,10 @@ def nearest_codes(latents: Tensor, codebook: Tensor, budget: int = DISTANCE_BUDG
 
 
 class VectorQuantizer(Quantizer):
-    """Nearest neighbour in a codebook of K codes in D dimensions; `set_codebook` fills it."""
+    """Nearest neighbour in a codebook of K codes in D dimensions; `set_codebook` fills it.
+
+    Training needs `perturbation`, which the trainer sets and keeps in its state: it is no part of the model.
+    """
 
     codebook: Tensor
     fitted: Tensor
@@ -57,6 +63,7 @@ class VectorQuantizer(Quantizer):
         super().__init__(feature_dim, code_dim, (codebook_size,))
         self.register_buffer("codebook", torch.zeros(codebook_size, code_dim))
         self.register_buffer("fitted", torch.tensor(False))
+        self.perturbation: VectorPerturbation | None = None
 
     def set_codebook(self, codes: Tensor) -> None:
         """Use these codes [K, D]."""
@@ -68,7 +75,7 @@ class VectorQuantizer(Quantizer):
 
     def forward(self, features: Tensor, blend: Tensor | None = None) -> QuantizerOutput:
         if self.training:
-            raise NotImplementedError("Training with vector perturbation is not available: call eval() first")
+            return self._forward_training(features, blend)
         indices = self.encode(features)
         codes = self.codebook.float()[indices]
         if blend is not None:
@@ -76,6 +83,18 @@ class VectorQuantizer(Quantizer):
             codes = latents + blend * (codes - latents)
         loss = torch.zeros((), device=features.device)
         return QuantizerOutput(self.features(codes, features.dtype), indices, loss)
+
+    def _forward_training(self, features: Tensor, blend: Tensor | None) -> QuantizerOutput:
+        """z + sg(z' - z); the indices are all 0, since training knows no codebook."""
+        if self.perturbation is None:
+            raise ValueError("Training a vector quantizer needs its perturbation: set `perturbation`, or call eval()")
+        latents = self.latents(features)
+        offset, metrics = self.perturbation(latents)
+        if blend is not None:
+            offset = blend * offset
+        indices = torch.zeros(latents.shape[:-1], dtype=torch.int64, device=latents.device)
+        loss = norm_loss(latents, moments=self.perturbation.options.moments)
+        return QuantizerOutput(self.features(latents + offset, features.dtype), indices, loss, metrics)
 
     def nearest(self, latents: Tensor) -> Tensor:
         self._check_fitted()
@@ -88,4 +107,6 @@ class VectorQuantizer(Quantizer):
 
     def _check_fitted(self) -> None:
         if not bool(self.fitted):
-            raise ValueError("This vector quantizer has no codebook yet: load one, or call set_codebook")
+            raise ValueError(
+                "This vector quantizer has no codebook yet: fit one with `sqcodec codebook`, or call set_codebook"
+            )

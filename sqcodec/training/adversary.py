@@ -23,6 +23,7 @@ from sqcodec.losses.adversarial import (
     feature_matching_loss,
     generator_loss,
 )
+from sqcodec.training.distributed import wrap
 from sqcodec.training.recipe import AdversarialRecipe, TrainRecipe
 
 FOLDER = "discriminator"
@@ -44,9 +45,9 @@ class Adversary:
         check_objective(recipe.objective)
         self.recipe, self.train, self.device = recipe, train, torch.device(device)
         names = {field.name for field in dataclasses.fields(DiscriminatorConfig)}
-        self.network = Discriminators(
-            DiscriminatorConfig(**{name: getattr(recipe, name) for name in names})
-        ).to(self.device)
+        config = DiscriminatorConfig(**{name: getattr(recipe, name) for name in names})
+        self.network = Discriminators(config).to(self.device)
+        self.judge = wrap(self.network)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=recipe.learning_rate,
@@ -62,7 +63,7 @@ class Adversary:
 
     def ramp(self, step: int) -> float:
         """Share of the adversarial weights at a step: 0 for ``alone_steps``, then up to 1 in ``ramp_steps``."""
-        return min(1.0, max(0.0, (step - self.recipe.alone_steps) / max(1, self.recipe.ramp_steps)))
+        return min(1.0, max(0.0, (step + 1 - self.recipe.alone_steps) / max(1, self.recipe.ramp_steps)))
 
     def crop(self, output: Tensor, target: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """The same random stretch of decoded and real audio [B, T], at unit power: [B', crop_length] each."""
@@ -82,7 +83,7 @@ class Adversary:
             return {}
         self.network.requires_grad_(True)
         with self._autocast():
-            judged = self.network(torch.cat([target, output.detach()]))
+            judged = self.judge(torch.cat([target, output.detach()]))
         real = [scores[: len(target)] for scores in judged.scores]
         fake = [scores[len(target) :] for scores in judged.scores]
         loss = discriminator_loss(real, fake, self.recipe.objective)

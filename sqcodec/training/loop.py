@@ -1,7 +1,7 @@
 """The training loop: a generator, with or without discriminators, resumable bit for bit.
 
 Every source of randomness derives from (seed, step), so a run continues from its state file exactly as if it had
-not stopped.
+not stopped, on one process or several.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import math
-import time
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sqcodec.checkpoint import (
     load_model,
@@ -23,15 +23,22 @@ from sqcodec.checkpoint import (
     save_training_state,
     write_atomically,
 )
+from sqcodec.data.augment import Augmentation
 from sqcodec.data.cache import AudioCache, build_cache
 from sqcodec.data.manifest import hold_out_speakers, read_manifest
 from sqcodec.data.segments import SegmentSampler
-from sqcodec.losses.spectral import MultiScaleSpectralLoss
 from sqcodec.nn import build_network
+from sqcodec.nn.base import CodecNetwork
+from sqcodec.quantizers import VectorPerturbation, VectorQuantizer
+from sqcodec.training import vp
 from sqcodec.training.adversary import Adversary
+from sqcodec.training.distributed import barrier, mean_over_processes, world, wrap
+from sqcodec.training.guard import Rollbacks, alarms
+from sqcodec.training.objective import Objective
 from sqcodec.training.optimizers import build_optimizers, learning_rate, parameters, set_learning_rate
 from sqcodec.training.recipe import Recipe
 from sqcodec.training.step import Step, StepOutput
+from sqcodec.training.tracker import Tracker
 from sqcodec.training.validation import validate
 
 log = logging.getLogger(__name__)
@@ -42,41 +49,61 @@ STATE_NAME = "state.pt"
 class Trainer:
     """One run: its folder holds ``recipe.json``, ``metrics.jsonl``, ``state.pt`` and ``model/`` (the EMA weights)."""
 
-    def __init__(self, recipe: Recipe, folder: str | Path, cache_folder: str | Path | None = None) -> None:
-        self.recipe, self.folder = recipe, Path(folder)
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: str | Path,
+        cache_folder: str | Path | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.recipe, self.folder, self.device = recipe, Path(folder), torch.device(device)
+        self.rank, self.processes = world()
         self.folder.mkdir(parents=True, exist_ok=True)
         data, train = recipe.data, recipe.train
-        clips, held_out = hold_out_speakers(
-            read_manifest(data.manifest, data.split or None), data.validation_speakers
-        )
-        cache_folder = Path(cache_folder or self.folder / "cache")
+        if data.batch_size % (self.processes * train.accumulate):
+            raise ValueError(
+                f"data.batch_size is {data.batch_size}: it must be a multiple of processes x train.accumulate "
+                f"({self.processes} x {train.accumulate})."
+            )
         rate = recipe.model.sample_rate
-        corpus = build_cache(clips, cache_folder, rate)
-        self.validation: AudioCache | None = build_cache(held_out, cache_folder, rate) if held_out else None
+        self.sampler, self.validation = build_data(recipe, cache_folder or self.folder / "cache")
         torch.manual_seed(train.seed)
-        self.network = build_network(recipe.model)
-        self.average = build_network(recipe.model)
+        self.network = build_network(recipe.model).to(self.device)
+        self.average = build_network(recipe.model).to(self.device)
         self.average.load_state_dict(self.network.state_dict())
         self.average.requires_grad_(False).eval()
-        frame = recipe.model.hop_length * recipe.model.transformer.tokens_per_frame
-        length = math.ceil(data.segment_seconds * rate / frame) * frame
-        self.sampler = SegmentSampler(corpus, data.batch_size, length, (data.gain_db[0], data.gain_db[1]), train.seed)
-        spectral = MultiScaleSpectralLoss(rate, tuple(recipe.loss.fft_sizes), tuple(recipe.loss.mel_bands))
-        self.step_fn = Step(self.network, spectral, recipe.loss, train)
+        self.perturbation: VectorPerturbation | None = None
+        if isinstance(self.network.quantizer, VectorQuantizer):
+            quantizer = recipe.model.quantizer
+            self.perturbation = VectorPerturbation(quantizer.dim, quantizer.size, recipe.vp)
+            self.network.quantizer.perturbation = self.perturbation
+        self.step_fn = Step(self.network, rate, recipe.loss, train).to(self.device)
+        self.forward = wrap(self.step_fn)
+        self.objective = Objective(recipe)
         self.optimizers = build_optimizers(self.network, train)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=train.fp16)
         self.adversary: Adversary | None = None
         if recipe.adversarial.enabled:
-            self.adversary = Adversary(recipe.adversarial, train, rate)
+            self.adversary = Adversary(recipe.adversarial, train, rate, self.device)
+        self.rollbacks = Rollbacks(train.most_rollbacks)
+        self.tracker = Tracker(self.folder, train.steps, train.tensorboard, speaks=self.rank == 0)
         self.step = 0
         count = sum(p.numel() for p in self.network.parameters())
-        log.info("%.2f M parameters, %.2f h of speech", count / 1e6, corpus.seconds / 3600)
+        log.info("%.2f M parameters, %.2f h of speech", count / 1e6, self.sampler.seconds / 3600)
 
     def initialise_from(self, folder: str | Path) -> None:
-        """Starts from the weights of a model or run folder, and its discriminators where it has some."""
+        """Starts from the weights of a model or run folder, and its discriminators where it has some.
+
+        A quantizer of another kind or size than the folder's starts fresh.
+        """
         folder = Path(folder)
         if self.adversary is not None and self.adversary.initialise_from(folder):
             log.info("discriminators from '%s'", folder)
-        _, tensors, _ = load_model(folder / "model" if (folder / "model").is_dir() else folder)
+        config, tensors, _ = load_model(folder / "model" if (folder / "model").is_dir() else folder)
+        if config.quantizer != self.recipe.model.quantizer:
+            log.info("a fresh quantizer: '%s' has %s", folder, config.quantizer)
+            own = {name: t for name, t in self.network.state_dict().items() if name.startswith("quantizer.")}
+            tensors = {name: t for name, t in tensors.items() if not name.startswith("quantizer.")} | own
         load_weights(self.network, tensors)
         load_weights(self.average, tensors)
 
@@ -85,103 +112,195 @@ class Trainer:
         path = self.folder / STATE_NAME
         if not path.exists():
             return False
-        state = load_training_state(path)
+        self._load(load_training_state(path))
+        log.info("resumed at step %d", self.step)
+        return True
+
+    def _load(self, state: dict[str, Any]) -> None:
         load_weights(self.network, state["network"])
         load_weights(self.average, state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        if self.adversary is not None and "adversary" in state:
-            self.adversary.load_state_dict(state["adversary"])
+        for name, part in self._parts().items():
+            if name in state:
+                part.load_state_dict(state[name])
         self.step = state["step"]
-        log.info("resumed at step %d", self.step)
-        return True
+
+    def _parts(self) -> dict[str, Any]:
+        """What else has a state; states from before a part existed lack it."""
+        parts = {
+            "adversary": self.adversary,
+            "perturbation": self.perturbation,
+            "objective": self.objective if self.recipe.loss.balancer else None,
+            "scaler": self.scaler if self.recipe.train.fp16 else None,
+            "rollbacks": self.rollbacks,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
 
     def save(self) -> None:
-        save_training_state(
-            self.folder / STATE_NAME,
-            {
+        """Writes the state and the model; the first process does, the others wait."""
+        if self.rank == 0:
+            state = {
                 "step": self.step,
                 "network": self.network.state_dict(),
                 "average": self.average.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             }
-            | ({"adversary": self.adversary.state_dict()} if self.adversary else {}),
-        )
-        if self.adversary:
-            self.adversary.save(self.folder)
-        save_model(self.folder / "model", self.recipe.model, self.average.state_dict(), {"step": str(self.step)})
+            state |= {name: part.state_dict() for name, part in self._parts().items()}
+            save_training_state(self.folder / STATE_NAME, state)
+            if self.adversary:
+                self.adversary.save(self.folder)
+            save_model(self.folder / "model", self.recipe.model, self.average.state_dict(), {"step": str(self.step)})
+        barrier()
 
     def run(self) -> None:
         """Trains from the current step to ``train.steps``."""
         train = self.recipe.train
-        write_atomically(self.folder / "recipe.json", json.dumps(self.recipe.to_dict(), indent=1).encode())
-        sums: dict[str, list[float]] = {}
-        started, first = time.monotonic(), self.step
+        if self.rank == 0:
+            write_atomically(self.folder / "recipe.json", json.dumps(self.recipe.to_dict(), indent=1).encode())
+        if not (self.folder / STATE_NAME).exists() and train.steps:
+            self.save()  # what a rollback goes back to
+        audio = self.sampler.batch_size * self.sampler.segment_length / self.recipe.model.sample_rate
+        self.tracker.clear()
         while self.step < train.steps:
-            for name, value in self._train_step().items():
-                sums.setdefault(name, []).append(value)
+            row = self._train_step() if self.step not in self.rollbacks.skipped else {}
+            if row is None:
+                self._roll_back()
+                continue
+            self.tracker.add(row)
             self.step += 1
             if self.step % train.log_every == 0:
-                self._log(sums, self.step - first, time.monotonic() - started)
-                sums, started, first = {}, time.monotonic(), self.step
+                self._log(audio)
             if self.step % train.save_every == 0 or self.step == train.steps:
                 self.save()
             if self.validation and (self.step % train.validate_every == 0 or self.step == train.steps):
-                scores = validate(self.average, self.validation, self.recipe.data)
-                self._write({"step": self.step, **scores})
-                log.info("step %d validation %s", self.step, _format(scores))
+                self._validate()
 
-    def _train_step(self) -> dict[str, float]:
+    def _train_step(self) -> dict[str, float] | None:
+        """One update; None where the gradient is not finite."""
         train = self.recipe.train
-        set_learning_rate(self.optimizers, learning_rate(self.step, train))
+        share = learning_rate(self.step, train) * self.rollbacks.rate / train.learning_rate
+        set_learning_rate(self.optimizers, train.learning_rate * share)
         torch.manual_seed((train.seed << 32) + self.step)
-        result = self.step_fn(torch.from_numpy(self.sampler.batch(self.step)), self.step)
-        terms, row = result.terms, {}
-        if self.adversary is not None:
-            row = self._adversarial_step(self.adversary, result)
+        if self.perturbation is not None:
+            self._calibrate(self.perturbation)
+        batch = torch.from_numpy(self.sampler.batch(self.step))
+        samples = batch.chunk(self.processes)[self.rank].to(self.device)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()
-        norm = nn.utils.clip_grad_norm_(list(parameters(self.optimizers)), train.clip_norm)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(
-                f"The gradient is not finite at step {self.step}. Lower train.learning_rate and start the command "
-                f"again: it resumes from the last saved state in '{self.folder}'."
-            )
+        row: dict[str, float] = {}
+        for part in samples.chunk(train.accumulate):
+            result: StepOutput = self.forward(part, self.step)
+            ramp = 1.0
+            if self.adversary is not None:
+                self.adversary.set_learning_rate(share)
+                ramp = self.adversary.ramp(self.step)
+                row |= self._adversarial_terms(self.adversary, result, ramp)
+            total = self.objective.total(result, ramp)
+            self.scaler.scale(total / train.accumulate).backward()
+            for name, term in (result.terms | {"total": total} | result.metrics).items():
+                row[name] = row.get(name, 0.0) + float(term.detach()) / train.accumulate
+        norm = self._update()
+        if not math.isfinite(norm) and not train.fp16:
+            return None
+        return row | {"grad_norm": norm}
+
+    def _update(self) -> float:
+        """Clips, steps and averages; the gradient's norm. Nothing changes where that is not finite."""
         for optimizer in self.optimizers:
-            optimizer.step()
-        decay = min(train.ema, (1 + self.step) / (10 + self.step))
+            self.scaler.unscale_(optimizer)
+        norm = float(nn.utils.clip_grad_norm_(list(parameters(self.optimizers)), self.recipe.train.clip_norm))
+        if not math.isfinite(norm) and not self.recipe.train.fp16:
+            return norm
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
+        self.scaler.update()
+        decay = min(self.recipe.train.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1.0 - decay)
-        return row | {name: float(term.detach()) for name, term in terms.items()} | {"grad_norm": float(norm)}
+        return norm
 
-    def _adversarial_step(self, adversary: Adversary, result: StepOutput) -> dict[str, float]:
+    def _adversarial_terms(self, adversary: Adversary, result: StepOutput, ramp: float) -> dict[str, float]:
         """Updates the discriminators and adds their terms to ``result``."""
-        recipe = self.recipe.adversarial
         output, target = adversary.crop(result.output, result.target, self.step)
-        adversary.set_learning_rate(learning_rate(self.step, self.recipe.train) / self.recipe.train.learning_rate)
         row = adversary.update(output, target, self.step)
-        ramp = adversary.ramp(self.step)
         if ramp > 0:
-            terms = adversary.terms(output, target)
-            result.terms |= terms
-            extra = recipe.weight * terms["adversarial"] + recipe.feature_matching * terms["feature_matching"]
-            result.terms["total"] = result.terms["total"] + ramp * extra
+            result.terms |= adversary.terms(output, target)
         return row
 
-    def _log(self, sums: dict[str, list[float]], steps: int, seconds: float) -> None:
-        row = {name: sum(values) / len(values) for name, values in sums.items()}
-        audio = steps * self.sampler.batch_size * self.sampler.segment_length / self.recipe.model.sample_rate
-        row["audio_seconds_per_second"] = audio / seconds
-        row["learning_rate"] = learning_rate(self.step - 1, self.recipe.train)
-        remaining = (self.recipe.train.steps - self.step) * seconds / steps
-        log.info("step %d %s eta %.0f min", self.step, _format(row), remaining / 60)
-        self._write({"step": self.step, **row})
+    def _calibrate(self, perturbation: VectorPerturbation) -> None:
+        every = self.recipe.vp.calibrate_every
+        if every and perturbation.full and (self.step % every == 0 or not perturbation.calibrated):
+            log.info("eta calibrated to %.3f", vp.calibrate(perturbation, self.recipe.train.seed))
 
-    def _write(self, row: dict[str, float]) -> None:
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+    def _roll_back(self) -> None:
+        """Back to the last saved state, without the step that broke; the state remembers it."""
+        bad, earlier = self.step, list(self.rollbacks.skipped)
+        self._load(load_training_state(self.folder / STATE_NAME))
+        self.rollbacks.skipped = earlier
+        self.rollbacks.add(bad, self.folder)
+        barrier()
+        self.save()
+        self.tracker.clear()
+
+    def _log(self, audio_seconds: float) -> None:
+        self.tracker.sums = {
+            name: [value] for name, value in mean_over_processes(self.tracker.means(), self.device).items()
+        }
+        row = self.tracker.interval(
+            self.step, audio_seconds, learning_rate=learning_rate(self.step - 1, self.recipe.train)
+        )
+        self._warn(row)
+
+    def _validate(self) -> None:
+        network: CodecNetwork = self.average
+        if self.perturbation is not None:
+            copied = vp.with_quick_codes(self.average, self.perturbation, self.recipe.train.seed)
+            if copied is None:
+                log.info("no validation before the queue of latents is full")
+                return
+            network = copied
+        if self.rank == 0 and self.validation is not None:
+            scores = validate(network, self.validation, self.recipe.data, self._sample)
+            self.tracker.write(self.step, scores)
+            self._warn(scores)
+        barrier()
+
+    def _sample(self, name: str, samples: Tensor) -> None:
+        self.tracker.sample(self.step, name, samples, self.recipe.model.sample_rate)
+
+    def _warn(self, row: dict[str, float]) -> None:
+        if self.rank == 0:
+            for text in alarms(row, self.recipe.model.codebook_size):
+                log.warning("step %d: %s", self.step, text)
 
 
-def _format(row: dict[str, float]) -> str:
-    return " ".join(f"{name} {value:.4g}" for name, value in row.items())
+def build_data(recipe: Recipe, cache_folder: str | Path) -> tuple[SegmentSampler, AudioCache | None]:
+    """The training segments and the validation clips of a recipe; the first process decodes for all."""
+    data, rate = recipe.data, recipe.model.sample_rate
+    clips, held_out = hold_out_speakers(read_manifest(data.manifest, data.split or None), data.validation_speakers)
+    if data.validation_split:
+        held_out = held_out + read_manifest(data.manifest, data.validation_split)
+        clips = [clip for clip in clips if clip.split != data.validation_split]
+    if world()[0]:
+        barrier()
+    caches = [build_cache(clips, cache_folder, rate)]
+    for manifest in data.more_manifests:
+        caches.append(build_cache(read_manifest(manifest, data.split or None), cache_folder, rate))
+    validation = build_cache(held_out, cache_folder, rate) if held_out else None
+    if not world()[0]:
+        barrier()
+    frame = recipe.model.hop_length * recipe.model.transformer.tokens_per_frame
+    length = math.ceil(data.segment_seconds * rate / frame) * frame
+    augmentation = Augmentation(
+        data.noise_rate, _pair(data.noise_db), data.bandwidth_rate, _pair(data.bandwidth_hz), data.speed_rate,
+        _pair(data.speed),
+    )  # fmt: skip
+    sampler = SegmentSampler(
+        caches, data.batch_size, length, _pair(data.gain_db), recipe.train.seed, data.weights, augmentation
+    )
+    return sampler, validation
+
+
+def _pair(values: list[float]) -> tuple[float, float]:
+    return values[0], values[1]

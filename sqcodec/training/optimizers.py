@@ -44,12 +44,32 @@ def build_optimizers(network: nn.Module, recipe: TrainRecipe) -> list[torch.opti
     return [muon, adamw]
 
 
+SCHEDULES = ("hold_cosine", "one_cycle")
+
+
 def learning_rate(step: int, recipe: TrainRecipe) -> float:
-    """Warm-up, constant, then a half cosine to 2 % over the last ``decay_steps`` of ``steps``."""
-    warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
-    progress = (step - (recipe.steps - recipe.decay_steps)) / max(1, recipe.decay_steps)
-    decay = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, max(0.0, progress))))
-    return recipe.learning_rate * warm * decay
+    """The learning rate of a step.
+
+    hold_cosine: warm-up, constant, then a half cosine to 2 % over the last ``decay_steps`` of ``steps``.
+    one_cycle (arXiv 1708.07120, three phases): from 10 % up, down again in as many steps, then to 1 %.
+    """
+    if recipe.schedule == "hold_cosine":
+        warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
+        progress = (step - (recipe.steps - recipe.decay_steps)) / max(1, recipe.decay_steps)
+        return recipe.learning_rate * warm * _half_cosine(1.0, 0.02, progress)
+    if recipe.schedule != "one_cycle":
+        raise ValueError(f"train.schedule is '{recipe.schedule}'. Choose one of: {', '.join(SCHEDULES)}.")
+    share, up = step / max(1, recipe.steps), recipe.up_share
+    if share < up:
+        return recipe.learning_rate * _half_cosine(0.1, 1.0, share / up)
+    if share < 2 * up:
+        return recipe.learning_rate * _half_cosine(1.0, 0.1, share / up - 1.0)
+    return recipe.learning_rate * _half_cosine(0.1, 0.01, (share - 2 * up) / max(1e-9, 1.0 - 2 * up))
+
+
+def _half_cosine(start: float, end: float, progress: float) -> float:
+    rest = 0.5 * (1.0 + math.cos(math.pi * min(1.0, max(0.0, progress))))
+    return end + (start - end) * rest
 
 
 def set_learning_rate(optimizers: list[torch.optim.Optimizer], value: float) -> None:

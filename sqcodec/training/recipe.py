@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sqcodec.config import ModelConfig
+from sqcodec.quantizers import PerturbationOptions
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,6 +35,21 @@ class DataRecipe:
     """Rounded up to whole frames."""
     batch_size: int = 8
     gain_db: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    validation_split: str = ""
+    """Split of the manifest to validate on, besides the speakers held out."""
+    more_manifests: list[str] = field(default_factory=list)
+    """Further corpora to train on."""
+    weights: list[float] = field(default_factory=list)
+    """Chance of ``manifest`` and of each of ``more_manifests``; empty: in proportion to their lengths."""
+    noise_rate: float = 0.0
+    """Share of the segments that get white noise, at a signal-to-noise ratio in the range ``noise_db``."""
+    noise_db: list[float] = field(default_factory=lambda: [20.0, 50.0])
+    bandwidth_rate: float = 0.0
+    """Share of the segments that lose what lies above a frequency in the range ``bandwidth_hz``."""
+    bandwidth_hz: list[float] = field(default_factory=lambda: [3400.0, 8000.0])
+    speed_rate: float = 0.0
+    """Share of the segments that are played at a speed in the range ``speed``."""
+    speed: list[float] = field(default_factory=lambda: [0.9, 1.1])
 
 
 @dataclass(frozen=True)
@@ -53,8 +69,20 @@ class TrainRecipe:
     continuous_steps: int = 0
     """Steps at the start without quantizer; it is blended in over the next ``blend_steps``."""
     blend_steps: int = 0
+    schedule: str = "hold_cosine"
+    """"hold_cosine", as ``decay_steps`` says, or "one_cycle": from a tenth up over ``up_share`` of the steps, down
+    again as long, then to a hundredth."""
+    up_share: float = 0.4
+    accumulate: int = 1
+    """Parts in which a batch goes through the network, one after the other."""
     compile: bool = False
     bf16: bool = False
+    """bfloat16 autocast."""
+    fp16: bool = False
+    """float16 autocast with loss scaling, for GPUs without bfloat16."""
+    most_rollbacks: int = 3
+    """Times that the run may go back to its last saved state because of a gradient that is not finite."""
+    tensorboard: bool = False
     seed: int = 0
     log_every: int = 50
     validate_every: int = 1000
@@ -63,11 +91,24 @@ class TrainRecipe:
 
 @dataclass(frozen=True)
 class LossRecipe:
-    """Weights of the loss terms."""
+    """Weights of the loss terms; a term of weight 0 is not computed, but for mel, stft and waveform.
+
+    L_norm of the quantizer always counts with weight 1. ``adversarial.weight`` and ``.feature_matching`` add theirs.
+    """
 
     mel: float = 5.0
     stft: float = 1.5
     waveform: float = 10.0
+    """L1."""
+    si_sdr: float = 0.0
+    """Negative SI-SDR in dB."""
+    resolution: float = 0.0
+    """Multi-resolution STFT loss of Parallel WaveGAN over ``resolution_sizes``."""
+    resolution_sizes: list[int] = field(default_factory=lambda: [32, 64, 128, 256, 512, 1024])
+    limits: dict[str, float] = field(default_factory=dict)
+    """Most that a weighted term may count ("reconstruction" and "adversarial" are sums): above, it is rescaled."""
+    balancer: bool = False
+    """Weights are shares of the gradient at the output, whatever the scale of the terms (EnCodec)."""
     fft_sizes: list[int] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
     mel_bands: list[int] = field(default_factory=lambda: [80, 80, 64, 40, 20])
 
@@ -118,6 +159,7 @@ class Recipe:
     train: TrainRecipe
     loss: LossRecipe
     adversarial: AdversarialRecipe = field(default_factory=AdversarialRecipe)
+    vp: PerturbationOptions = field(default_factory=PerturbationOptions)
 
     def to_dict(self) -> dict[str, Any]:
         return {"model": self.model.to_dict()} | {
@@ -125,7 +167,13 @@ class Recipe:
         }
 
 
-SECTIONS = {"data": DataRecipe, "train": TrainRecipe, "loss": LossRecipe, "adversarial": AdversarialRecipe}
+SECTIONS: dict[str, type] = {
+    "data": DataRecipe,
+    "train": TrainRecipe,
+    "loss": LossRecipe,
+    "adversarial": AdversarialRecipe,
+    "vp": PerturbationOptions,
+}
 
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
@@ -141,6 +189,18 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     tables = _read(path)
     for override in overrides or []:
         _apply(tables, override)
+    return _build(tables, path)
+
+
+def load_run_recipe(folder: str | Path) -> Recipe:
+    """The recipe that a run folder was trained with."""
+    path = Path(folder) / "recipe.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"'{folder}' is not a run folder: it has no recipe.json.")
+    return _build(json.loads(path.read_text(encoding="utf-8")), path)
+
+
+def _build(tables: dict[str, Any], path: Path) -> Recipe:
     unknown = set(tables) - set(SECTIONS) - {"model"}
     if unknown:
         known = ", ".join(["model", *SECTIONS])
@@ -169,7 +229,8 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        # A table that says its own kind replaces the one below: the keys of another kind would not fit it.
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict) and "kind" not in value
         merged[key] = _overlay(merged[key], value) if both else value
     return merged
 

@@ -2,58 +2,66 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sqcodec.losses.resolution import MultiResolutionSTFTLoss
 from sqcodec.losses.spectral import MultiScaleSpectralLoss
+from sqcodec.losses.waveform import si_sdr_loss
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.training.recipe import LossRecipe, TrainRecipe
 
 
 @dataclass
 class StepOutput:
-    """``terms``: scalars, ``total`` their weighted sum. ``output``, ``target``: float32 [B, T - lookahead]."""
+    """``terms``: named scalars, unweighted. ``output``, ``target``: float32 [B, T - lookahead]."""
 
     terms: dict[str, Tensor]
     output: Tensor
     target: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Step:
-    """Computes the named loss terms of a batch; ``total`` is their weighted sum.
+class Step(nn.Module):
+    """Computes the named loss terms of a batch.
 
     The network's output lags its input by the lookahead, so the last ``lookahead`` samples of a segment have no
     output yet and do not count.
     """
 
-    def __init__(
-        self, network: CodecNetwork, spectral: MultiScaleSpectralLoss, loss: LossRecipe, train: TrainRecipe
-    ) -> None:
-        self.network, self.spectral, self.loss, self.train = network, spectral, loss, train
+    def __init__(self, network: CodecNetwork, sample_rate: int, loss: LossRecipe, train: TrainRecipe) -> None:
+        super().__init__()
+        self.network, self.loss, self.train_recipe = network, loss, train
         self.lookahead = network.config.lookahead
+        self.spectral = MultiScaleSpectralLoss(sample_rate, tuple(loss.fft_sizes), tuple(loss.mel_bands))
+        self.resolution = MultiResolutionSTFTLoss(tuple(loss.resolution_sizes)) if loss.resolution > 0 else None
         # Only the part without FFTs is compiled: complex numbers are not compiled to anything faster.
-        self.core = getattr(network, "core", None)
+        self.core: Callable | None = getattr(network, "core", None)
         if train.compile:
             if self.core is None:
                 raise ValueError("train.compile is for frame-rate networks (stft front, istft head): set it to false.")
-            self.core = torch.compile(self.core, dynamic=False)
+            self.core = cast(Callable, torch.compile(self.core, dynamic=False))
 
-    def __call__(self, samples: Tensor, step: int) -> StepOutput:
+    def forward(self, samples: Tensor, step: int) -> StepOutput:
         """``samples`` float32 [B, T], whole frames."""
-        train = self.train
+        train = self.train_recipe
         blend = None
         if train.continuous_steps or train.blend_steps:
             progress = (step - train.continuous_steps) / max(1, train.blend_steps)
             blend = torch.tensor(min(1.0, max(0.0, progress)), device=samples.device)
-        with torch.autocast(samples.device.type, torch.bfloat16, enabled=train.bf16):
+        half = torch.float16 if train.fp16 else torch.bfloat16
+        with torch.autocast(samples.device.type, half, enabled=train.bf16 or train.fp16):
             if self.core is None:
                 output, quantized = self.network(samples[:, None], blend)
                 output = output[:, 0]
             else:
-                magnitude, phase, quantized = self.core(self.network.spectra(samples), blend)
-                output = self.network.synthesise(magnitude, phase)
+                network: Any = self.network
+                magnitude, phase, quantized = self.core(network.spectra(samples), blend)
+                output = network.synthesise(magnitude, phase)
         end = samples.shape[-1] - self.lookahead
         output, target = output[:, self.lookahead :].float(), samples[:, :end]
         distance = self.spectral(output, target)
@@ -63,8 +71,8 @@ class Step:
             "waveform": (output - target).abs().mean(),
             "norm": quantized.loss,
         }
-        loss = self.loss
-        terms["total"] = (
-            loss.mel * terms["mel"] + loss.stft * terms["stft"] + loss.waveform * terms["waveform"] + terms["norm"]
-        )
-        return StepOutput(terms, output, target)
+        if self.loss.si_sdr > 0:
+            terms["si_sdr"] = si_sdr_loss(output, target)
+        if self.resolution is not None:
+            terms["resolution"] = self.resolution(output, target)
+        return StepOutput(terms, output, target, quantized.metrics)

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from sqcodec.data.cache import AudioCache
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.training.recipe import DataRecipe
 
+SAMPLES = 3
+"""Clips handed to ``sample``."""
+
 
 @torch.no_grad()
-def validate(network: CodecNetwork, cache: AudioCache, data: DataRecipe) -> dict[str, float]:
+def validate(
+    network: CodecNetwork, cache: AudioCache, data: DataRecipe, sample: Callable[[str, Tensor], None] | None = None
+) -> dict[str, float]:
     """Mean scores over clips spread evenly over the cache. PESQ needs 16 kHz and is left out at other rates.
 
     ``validation_tokens_used`` is the share of distinct codes among all tokens; ``validation_perplexity`` is
-    exp(entropy) of their histogram, in codes.
+    exp(entropy) of their histogram, in codes. ``sample`` is given the first decoded clips, [T] each.
     """
     from pesq import PesqError, pesq
     from pystoi import stoi
 
-    rate = cache.sample_rate
+    rate, device = cache.sample_rate, next(network.parameters()).device
     indices = np.linspace(0, len(cache) - 1, min(data.validation_clips, len(cache))).round().astype(int)
-    pesqs, stois, tokens = [], [], []
+    pesqs: list[float] = []
+    stois: list[float] = []
+    tokens: list[Tensor] = []
     for index in indices:
         reference = cache.clip(int(index))[: int(data.validation_seconds * rate)]
         samples = network.pad(torch.from_numpy(reference)[None, None])
-        output, quantized = network(samples)
-        decoded = network.crop(output, len(reference))[0, 0].numpy()
-        tokens.append(quantized.indices.flatten())
+        output, quantized = network(samples.to(device))
+        decoded = network.crop(output, len(reference))[0, 0].cpu().numpy()
+        if sample is not None and len(stois) < SAMPLES:
+            sample(f"validation_{len(stois)}", torch.from_numpy(decoded))
+        tokens.append(quantized.indices.flatten().cpu())
         stois.append(stoi(reference, decoded, rate))
         if rate == 16000:
             try:
@@ -39,6 +51,7 @@ def validate(network: CodecNetwork, cache: AudioCache, data: DataRecipe) -> dict
     share = counts / counts.sum()
     scores = {
         "validation_stoi": float(np.mean(stois)),
+        "validation_tokens": float(counts.sum()),
         "validation_tokens_used": len(counts) / int(counts.sum()),
         "validation_perplexity": float(torch.exp(-(share * share.log()).sum())),
     }

@@ -1,0 +1,69 @@
+"""``sqcodec codebook``: fits the codebook of a vector quantizer after its training."""
+
+from __future__ import annotations
+
+import argparse
+
+from .common import positive
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "codebook",
+        help="fit the codebook of a trained vector quantizer (vp)",
+        description="Fits a codebook by K-means++ on latents of the training set and puts it into the run's model. "
+        "Started again it continues where it stopped; torchrun spreads it over processes.",
+        epilog="example: sqcodec codebook runs/first --data corpus/manifest.tsv",
+    )
+    parser.add_argument("run_folder", metavar="RUN", help="run folder of `sqcodec train`")
+    parser.add_argument("--data", metavar="MANIFEST|FOLDER", help="training data (default: as the run had it)")
+    parser.add_argument("--cache", metavar="DIR", help="where decoded audio is kept (default: in the run folder)")
+    parser.add_argument("--iterations", type=positive, default=20, metavar="N", help="of K-means; default: 20")
+    parser.add_argument("--latents-per-code", type=positive, default=32, metavar="N", help="default: 32")
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; default: cpu")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import dataclasses
+    import logging
+    import shutil
+    from pathlib import Path
+
+    import torch
+
+    from sqcodec.checkpoint import load_model, load_weights, save_model
+    from sqcodec.nn import build_network
+    from sqcodec.training.distributed import barrier, set_up, tear_down, world
+    from sqcodec.training.loop import build_data
+    from sqcodec.training.recipe import load_run_recipe
+    from sqcodec.training.vp import fit_codebook
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    folder = Path(arguments.run_folder)
+    recipe = load_run_recipe(folder)
+    if arguments.data:
+        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, manifest=arguments.data))
+    try:
+        device = set_up(arguments.device)
+        config, tensors, metadata = load_model(folder / "model")
+        network = build_network(config).to(device)
+        load_weights(network, tensors)
+        sampler, _ = build_data(recipe, arguments.cache or folder / "cache")
+        work = folder / "codebook"
+        fit = fit_codebook(
+            network, sampler, work, arguments.latents_per_code, arguments.iterations, recipe.train.seed
+        )
+        barrier()
+        if world()[0] == 0:
+            save_model(folder / "model", config, network.state_dict(), metadata)
+            shutil.rmtree(work)
+            print(f"{folder / 'model'}: {config.codebook_size} codes, mean distance {fit.error:.5f}")
+        barrier()
+    finally:
+        tear_down()
+    return 0

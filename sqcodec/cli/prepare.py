@@ -1,0 +1,63 @@
+"""``sqcodec prepare``: a manifest from a folder of audio."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from .common import UsageError, positive
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "prepare",
+        help="make a manifest of a folder of audio",
+        description="Reads every audio file under a folder, leaves out and reports what is broken, silent, too short "
+        "or a duplicate, and writes a JSONL manifest. A speaker is the name of a file's parent folder; a transcript "
+        "is the text file beside it.",
+        epilog="example: sqcodec prepare recordings --out recordings/manifest.jsonl --validation 0.02",
+    )
+    parser.add_argument("folder", help="folder of audio, searched deeply")
+    parser.add_argument("--out", required=True, metavar="FILE.jsonl", help="manifest to write")
+    parser.add_argument("--validation", type=float, default=0.0, metavar="SHARE", help="of the speakers; default: 0")
+    parser.add_argument("--test", type=float, default=0.0, metavar="SHARE", help="of the speakers; default: 0")
+    parser.add_argument("--shortest", type=float, default=0.1, metavar="SECONDS", help="default: 0.1")
+    parser.add_argument("--jobs", type=positive, default=4, metavar="N", help="files read at once; default: 4")
+    parser.add_argument("--source", default="", help="name of the corpus, noted in each line")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing manifest")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from collections import Counter
+    from pathlib import Path
+
+    from sqcodec.checkpoint import write_atomically
+    from sqcodec.data.prepare import examine_folder, manifest_line, split_of, transcript
+
+    folder, out = Path(arguments.folder), Path(arguments.out)
+    shares = {"validation": arguments.validation, "test": arguments.test}
+    if min(shares.values()) < 0 or sum(shares.values()) >= 1:
+        raise UsageError("--validation and --test are shares of 0 or more, together below 1")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"No folder at '{folder}'.")
+    if out.exists() and not arguments.force:
+        raise FileExistsError(f"{out} exists; --force overwrites it")
+    lines, seconds, problems = [], 0.0, Counter[str]()
+    for found in examine_folder(folder, arguments.shortest, arguments.jobs):
+        if found.problem:
+            problems[found.problem] += 1
+            print(f"{found.problem}: {found.path}: {found.note}", file=sys.stderr)
+            continue
+        speaker = found.path.parent.name
+        split = split_of(speaker, shares)
+        lines.append(manifest_line(found, out, speaker, split, transcript(found.path), arguments.source))
+        seconds += found.seconds
+    if not lines:
+        raise ValueError(f"No usable audio under '{folder}': {dict(problems)}.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, ("\n".join(lines) + "\n").encode("utf-8"))
+    left_out = ", ".join(f"{count} {problem}" for problem, count in sorted(problems.items())) or "nothing"
+    print(f"{out}: {len(lines)} clips, {seconds / 3600:.2f} h; left out: {left_out}")
+    return 0

@@ -1,0 +1,100 @@
+"""From a folder of audio to a manifest: every file is decoded once, and what should not be trained on is reported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from sqcodec.data.manifest import AUDIO_SUFFIXES
+
+SILENCE = 1e-3
+"""A clip whose loudest sample is below this (60 dB under full scale) is silent."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One file: usable where ``problem`` is empty ("broken", "silent", "short", "duplicate")."""
+
+    path: Path
+    seconds: float = 0.0
+    sample_rate: int = 0
+    digest: str = ""
+    problem: str = ""
+    note: str = ""
+
+
+def examine(path: Path, shortest: float = 0.0) -> Finding:
+    """Decodes a file in blocks."""
+    digest, peak, frames = hashlib.sha256(), 0.0, 0
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate = file.samplerate
+            for block in file.blocks(blocksize=1 << 18, dtype="float32", always_2d=True):
+                if not np.isfinite(block).all():
+                    return Finding(path, problem="broken", note="samples are not finite numbers")
+                peak = max(peak, float(np.abs(block).max()))
+                frames += len(block)
+                digest.update(np.rint(block * 32767).astype(np.int16).tobytes())
+    except (soundfile.LibsndfileError, OSError, ValueError, RuntimeError) as error:
+        return Finding(path, problem="broken", note=str(error))
+    seconds = frames / rate
+    problem = "broken" if not frames else "silent" if peak < SILENCE else "short" if seconds < shortest else ""
+    note = {"broken": "no samples", "silent": f"peak {peak:.1g}", "short": f"{seconds:.2f} s"}.get(problem, "")
+    return Finding(path, seconds, rate, digest.hexdigest(), problem, note)
+
+
+def examine_folder(folder: Path, shortest: float = 0.0, jobs: int = 1) -> Iterator[Finding]:
+    """All audio files under a folder in a fixed order; of equal ones (same samples) the first is usable."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    if not paths:
+        raise ValueError(f"No audio under '{folder}' ({', '.join(AUDIO_SUFFIXES)}).")
+    first: dict[str, Path] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        for found in pool.map(lambda path: examine(path, shortest), paths):
+            if not found.problem and found.digest in first:
+                found = Finding(found.path, problem="duplicate", note=f"of {first[found.digest]}")
+            elif not found.problem:
+                first[found.digest] = found.path
+            yield found
+
+
+def split_of(speaker: str, shares: dict[str, float]) -> str:
+    """The split of a speaker, by a hash of the name: adding files moves nobody. ``shares`` beside "train"."""
+    place = int.from_bytes(hashlib.sha256(speaker.encode()).digest()[:8], "big") / 2**64
+    for split, share in shares.items():
+        if place < share:
+            return split
+        place -= share
+    return "train"
+
+
+def manifest_line(
+    found: Finding, manifest: Path, speaker: str, split: str, text: str = "", source: str = ""
+) -> str:
+    """One JSON object; the path is relative to the manifest where it lies under its folder."""
+    path, root = found.path.resolve(), manifest.parent.resolve()
+    row = {
+        "path": str(path.relative_to(root) if path.is_relative_to(root) else path),
+        "split": split,
+        "speaker": speaker,
+        "seconds": round(found.seconds, 3),
+        "sample_rate": found.sample_rate,
+    }
+    row |= {key: value for key, value in (("text", text), ("source", source)) if value}
+    return json.dumps(row, ensure_ascii=False)
+
+
+def transcript(path: Path) -> str:
+    """The text beside a clip: ``name.normalized.txt`` or ``name.txt``, else nothing."""
+    for suffix in (".normalized.txt", ".txt"):
+        beside = path.with_suffix(suffix)
+        if beside.is_file():
+            return " ".join(beside.read_text(encoding="utf-8").split())
+    return ""

@@ -1,0 +1,56 @@
+"""From named terms to the one number that is minimised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from sqcodec.losses.weighing import Balancer, limit
+from sqcodec.training.recipe import Recipe
+from sqcodec.training.step import StepOutput
+
+ADVERSARIAL = ("adversarial", "feature_matching")
+
+
+class Objective:
+    """Weighs the terms of a step as the recipe says: a plain sum, with limits, or balanced by gradients."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        loss = recipe.loss
+        self.weights = {name: getattr(loss, name) for name in ("mel", "stft", "waveform", "si_sdr", "resolution")}
+        self.adversarial_weights = {
+            "adversarial": recipe.adversarial.weight, "feature_matching": recipe.adversarial.feature_matching,
+        }  # fmt: skip
+        self.limits = loss.limits
+        known = (*self.weights, *ADVERSARIAL, "reconstruction")
+        for name in self.limits:
+            if name not in known:
+                raise ValueError(f"Unknown term 'loss.limits.{name}'. Choose one of: {', '.join(known)}.")
+        self.balancer = Balancer() if loss.balancer else None
+
+    def total(self, result: StepOutput, ramp: float = 1.0) -> Tensor:
+        """The scalar to go backward from. ``ramp`` scales the adversarial weights."""
+        terms = result.terms
+        weights = self.weights | {name: ramp * weight for name, weight in self.adversarial_weights.items()}
+        if self.balancer is not None:
+            counted = {name: term for name, term in terms.items() if name in weights}
+            return terms["norm"] + self.balancer(counted, weights, result.output)
+        weighted = {name: self._limited(name, weights[name] * terms[name]) for name in weights if name in terms}
+        reconstruction = sum(term for name, term in weighted.items() if name not in ADVERSARIAL)
+        total = terms["norm"] + self._limited("reconstruction", reconstruction)  # type: ignore[arg-type]
+        for name in ADVERSARIAL:
+            if name in weighted:
+                total = total + weighted[name]
+        return total
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.balancer.state_dict() if self.balancer else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if self.balancer:
+            self.balancer.load_state_dict(state)
+
+    def _limited(self, name: str, value: Tensor) -> Tensor:
+        return limit(value, self.limits[name]) if name in self.limits else value

@@ -1,0 +1,110 @@
+"""The trainer's part of vector perturbation: calibration, codebooks for validation, the codebook at the end.
+
+Letters: M latents, D dimensions, K codes.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sqcodec.checkpoint import load_training_state, save_training_state
+from sqcodec.data.segments import SegmentSampler
+from sqcodec.nn.base import CodecNetwork
+from sqcodec.quantizers import VectorPerturbation, VectorQuantizer
+from sqcodec.quantizers.kmeans import Fit, fit_codes
+from sqcodec.quantizers.sharding import world
+
+log = logging.getLogger(__name__)
+
+QUICK_ITERATIONS, QUICK_POINTS_PER_CODE, QUICK_ROUNDS = 3, 16, 256
+SAMPLE = 4096
+
+
+def quick_codes(perturbation: VectorPerturbation, seed: int) -> Tensor:
+    """A codebook from a part of the queue, good enough to calibrate or to validate with."""
+    most = perturbation.codebook_size * QUICK_POINTS_PER_CODE
+    generator = torch.Generator().manual_seed(seed)
+    queue = perturbation.queue[: perturbation.filled]
+    part = queue[torch.randperm(len(queue), generator=generator)[:most].to(queue.device)]
+    fits = fit_codes(part, perturbation.codebook_size, QUICK_ITERATIONS, seed, rounds=QUICK_ROUNDS)
+    return list(fits)[-1].codes
+
+
+def calibrate(perturbation: VectorPerturbation, seed: int) -> float:
+    """Calibrates eta on latents of the queue; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        codes = quick_codes(perturbation, seed)
+        queue = perturbation.queue
+        sample = queue[torch.randperm(len(queue))[:SAMPLE].to(queue.device)]
+        # Members of the queue are their own nearest neighbours: a hair's breadth keeps the density finite.
+        return perturbation.calibrate(codes, sample + 1e-3 * sample.std() * torch.randn_like(sample))
+
+
+def with_quick_codes(network: CodecNetwork, perturbation: VectorPerturbation, seed: int) -> CodecNetwork | None:
+    """A copy of a network with a provisional codebook, or None before the queue is full."""
+    if not perturbation.full:
+        return None
+    copied = copy.deepcopy(network)
+    quantizer = copied.quantizer
+    assert isinstance(quantizer, VectorQuantizer)
+    with torch.random.fork_rng(devices=[]):
+        quantizer.set_codebook(quick_codes(perturbation, seed).to(quantizer.codebook.device))
+    return copied
+
+
+@torch.no_grad()
+def collect_latents(network: CodecNetwork, sampler: SegmentSampler, count: int, device: torch.device) -> Tensor:
+    """About ``count`` latents [M, D] of random training segments; processes take different ones."""
+    rank, size = world()
+    found: list[Tensor] = []
+    step, total = 0, 0
+    network.eval()
+    while total < count:
+        samples = torch.from_numpy(sampler.batch(step * size + rank)).to(device)
+        latents = network.quantizer.latents(network.encode_features(samples[:, None])).flatten(0, -2)
+        found.append(latents.cpu())
+        total += len(latents)
+        step += 1
+        if step % 50 == 0:
+            log.info("%d of %d latents", total, count)
+    return torch.cat(found)[:count]
+
+
+def fit_codebook(
+    network: CodecNetwork, sampler: SegmentSampler, folder: Path, per_code: int, iterations: int, seed: int
+) -> Fit:
+    """Fits the codebook of a network on latents of its training set; started again it continues.
+
+    Latents and the last iteration are kept in ``folder`` until it is done.
+    """
+    quantizer = network.quantizer
+    if not isinstance(quantizer, VectorQuantizer):
+        raise ValueError("This model has no vector quantizer: fsq and fsp need no codebook.")
+    rank, size = world()
+    folder.mkdir(parents=True, exist_ok=True)
+    latents_path, fit_path = folder / f"latents.{rank}-of-{size}.pt", folder / "fit.pt"
+    count = -(-per_code * quantizer.codebook_size // size)
+    if latents_path.exists():
+        latents = load_training_state(latents_path)["latents"]
+    else:
+        latents = collect_latents(network, sampler, count, quantizer.codebook.device)
+        save_training_state(latents_path, {"latents": latents})
+    fit: Fit | None = None
+    if fit_path.exists():
+        state = load_training_state(fit_path)
+        fit = Fit(state["codes"], state["iteration"], state["error"])
+        log.info("continuing behind iteration %d", fit.iteration)
+    for better in fit_codes(latents, quantizer.codebook_size, iterations, seed, start=fit):
+        fit = better
+        if rank == 0:
+            log.info("iteration %d of %d, mean distance %.5f", fit.iteration, iterations, fit.error)
+            save_training_state(fit_path, {"codes": fit.codes, "iteration": fit.iteration, "error": fit.error})
+    assert fit is not None
+    quantizer.set_codebook(fit.codes.to(quantizer.codebook.device))
+    return fit

@@ -1,0 +1,98 @@
+"""Data: manifests made from folders, augmentation, weighting of corpora."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sqcodec.cli import main
+from sqcodec.data.augment import Augmentation, add_noise, augment, change_speed, limit_bandwidth
+from sqcodec.data.cache import AudioCache
+from sqcodec.data.manifest import read_manifest
+from sqcodec.data.prepare import split_of
+from sqcodec.data.segments import SegmentSampler
+
+
+def corpus(value: int, seconds: int) -> AudioCache:
+    return AudioCache(np.full(seconds * 16000, value, np.int16), np.asarray([0, seconds * 16000]), 16000)
+
+
+def test_prepare_reports_what_it_leaves_out(tmp_path: Path, speech: np.ndarray, capsys) -> None:
+    for speaker in ("anna", "bela"):
+        (tmp_path / "in" / speaker).mkdir(parents=True)
+    folder = tmp_path / "in"
+    soundfile.write(folder / "anna" / "a.wav", speech[:16000], 16000)
+    (folder / "anna" / "a.normalized.txt").write_text(" good\n morning ")
+    soundfile.write(folder / "bela" / "same.flac", speech[:16000], 16000)
+    soundfile.write(folder / "bela" / "b.wav", speech[16000:40000], 16000)
+    soundfile.write(folder / "bela" / "silent.wav", np.zeros(16000), 16000)
+    soundfile.write(folder / "bela" / "short.wav", speech[20000:20100], 16000)
+    (folder / "anna" / "broken.mp3").write_bytes(b"no audio")
+    out = tmp_path / "in" / "manifest.jsonl"
+    assert main(["prepare", str(folder), "--out", str(out), "--source", "test"]) == 0
+    output = capsys.readouterr()
+    for word in ("duplicate", "silent", "short", "broken"):
+        assert f"{word}: {folder}" in output.err
+    assert "2 clips" in output.out and "1 broken, 1 duplicate, 1 short, 1 silent" in output.out
+    clips = read_manifest(out, "train")
+    assert [(clip.path, clip.speaker, clip.seconds) for clip in clips] == [
+        (folder / "anna" / "a.wav", "anna", 1.0), (folder / "bela" / "b.wav", "bela", 1.5),
+    ]  # fmt: skip
+    assert clips[0].text == "good morning" and clips[0].source == "test"
+    assert not Path(json.loads(out.read_text().splitlines()[0])["path"]).is_absolute()
+    assert main(["prepare", str(folder), "--out", str(out)]) == 1
+    assert main(["prepare", str(folder), "--out", str(out), "--validation", "1.5"]) == 2
+    assert main(["prepare", str(tmp_path / "none"), "--out", str(tmp_path / "m.jsonl")]) == 1
+
+
+def test_speakers_keep_their_split_whatever_else_is_there() -> None:
+    speakers = [f"speaker{number}" for number in range(4000)]
+    splits = [split_of(speaker, {"validation": 0.1, "test": 0.2}) for speaker in speakers]
+    for split, share in (("validation", 0.1), ("test", 0.2), ("train", 0.7)):
+        assert splits.count(split) / 4000 == pytest.approx(share, abs=0.03)
+    # A larger share only adds speakers.
+    more = [split_of(speaker, {"validation": 0.15}) for speaker in speakers]
+    assert all(b == "validation" for a, b in zip(splits, more, strict=True) if a == "validation")
+
+
+def test_corpora_are_drawn_by_their_weights() -> None:
+    caches = [corpus(1000, 30), corpus(-1000, 10)]
+    for weights, share in (((), 0.75), ((1.0, 3.0), 0.25)):
+        sampler = SegmentSampler(caches, 500, 160, seed=1, weights=weights)
+        batch = np.concatenate([sampler.batch(step) for step in range(4)])
+        assert (batch[:, 0] > 0).mean() == pytest.approx(share, abs=0.03)
+        assert np.array_equal(sampler.batch(2), SegmentSampler(caches, 500, 160, seed=1, weights=weights).batch(2))
+    with pytest.raises(ValueError, match="give one of 0 or more for each of 2"):
+        SegmentSampler(caches, 4, 160, weights=(1.0,))
+
+
+def test_augmentation_does_what_it_says(speech: np.ndarray) -> None:
+    random = np.random.default_rng(0)
+    segment = speech[16000:48000]
+    noise = add_noise(segment, 20.0, random) - segment
+    assert 10 * np.log10(np.mean(segment**2) / np.mean(noise**2)) == pytest.approx(20.0, abs=0.2)
+    power = np.abs(np.fft.rfft(limit_bandwidth(segment, 3000.0, 16000))) ** 2
+    before = np.abs(np.fft.rfft(segment)) ** 2
+    hertz = np.fft.rfftfreq(len(segment), 1 / 16000)
+    assert power[hertz > 3300].max() < 1e-6 * before.max()
+    assert np.allclose(power[hertz < 2990], before[hertz < 2990], rtol=1e-4, atol=1e-8)
+    tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
+    faster = change_speed(tone, 1.25)
+    assert len(faster) == pytest.approx(12800, abs=2)
+    peak = np.abs(np.fft.rfft(faster * np.hanning(len(faster)))).argmax() * 16000 / len(faster)
+    assert peak == pytest.approx(1250, abs=3)
+
+
+def test_augmented_batches_have_their_length_and_derive_from_the_step(speech: np.ndarray) -> None:
+    samples = (speech * 32767).astype(np.int16)
+    cache = AudioCache(samples, np.asarray([0, len(samples)]), 16000)
+    options = Augmentation(noise_rate=0.5, bandwidth_rate=0.5, speed_rate=0.5)
+    sampler = SegmentSampler(cache, 6, 4000, augmentation=options)
+    assert sampler.batch(3).shape == (6, 4000) and sampler.batch(3).dtype == np.float32
+    assert np.array_equal(sampler.batch(3), SegmentSampler(cache, 6, 4000, augmentation=options).batch(3))
+    untouched = augment(speech[:4000], 4000, 16000, Augmentation(), np.random.default_rng(0))
+    assert np.array_equal(untouched, speech[:4000])

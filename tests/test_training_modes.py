@@ -1,0 +1,255 @@
+"""Training in its variants: VP to codebook, rollback, accumulation, two processes, another quantizer, objectives."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sqcodec
+from sqcodec.cli import main
+from sqcodec.config import ModelConfig, QuantizerConfig
+from sqcodec.losses.resolution import MultiResolutionSTFTLoss
+from sqcodec.losses.waveform import si_sdr_loss
+from sqcodec.losses.weighing import Balancer, limit
+from sqcodec.training.guard import alarms
+from sqcodec.training.loop import Trainer
+from sqcodec.training.optimizers import learning_rate
+from sqcodec.training.recipe import (
+    AdversarialRecipe,
+    DataRecipe,
+    LossRecipe,
+    PerturbationOptions,
+    Recipe,
+    TrainRecipe,
+)
+
+DATA = Path(__file__).parent / "data"
+VP = PerturbationOptions(neighbours_per_code=8, calibrate_every=4, enqueue_rate=0.2)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def recipe(config: ModelConfig, loss: LossRecipe | None = None, **train: float) -> Recipe:
+    return Recipe(
+        model=config,
+        data=DataRecipe(manifest=str(DATA), segment_seconds=0.4, batch_size=4),
+        train=TrainRecipe(**{"steps": 8, "warmup_steps": 2, "decay_steps": 0, "save_every": 1, "log_every": 1} | train),
+        loss=loss or LossRecipe(fft_sizes=[512, 128], mel_bands=[40, 20]),
+        vp=VP,
+    )
+
+
+def vp_config(config: ModelConfig, size: int = 64) -> ModelConfig:
+    return dataclasses.replace(config, quantizer=QuantizerConfig(kind="vp", levels=(), dim=3, size=size))
+
+
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def train(recipe: Recipe, folder: Path, cache: Path) -> Trainer:
+    trainer = Trainer(recipe, folder, cache)
+    trainer.resume()
+    trainer.run()
+    return trainer
+
+
+def test_vp_trains_resumes_bit_for_bit_and_gets_its_codebook(tiny_config, tmp_path, cache) -> None:
+    config = vp_config(tiny_config)
+    whole = train(recipe(config), tmp_path / "whole", cache)
+    train(recipe(config, steps=5), tmp_path / "parts", cache)
+    parts = train(recipe(config), tmp_path / "parts", cache)
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, parts.network.state_dict()[name]), name
+    assert whole.perturbation is not None and parts.perturbation is not None
+    assert torch.equal(whole.perturbation.queue, parts.perturbation.queue)
+    assert whole.perturbation.eta == parts.perturbation.eta != 1.0
+    accepted = [row["acceptance"] for row in rows(tmp_path / "whole") if "acceptance" in row]
+    assert 0 < len(accepted) < 8 and 0.2 < np.mean(accepted) < 0.95  # none before the queue was full
+    with pytest.raises(ValueError, match="sqcodec codebook"):
+        sqcodec.load(tmp_path / "whole").encode(np.zeros(2000, np.float32))
+    command = ["codebook", str(tmp_path / "whole"), "--cache", str(cache), "--iterations", "3", "--threads", "1"]
+    assert main(command) == 0
+    codec = sqcodec.load(tmp_path / "whole")
+    tokens = codec.encode(np.random.default_rng(0).standard_normal(16000).astype(np.float32) * 0.1)
+    assert tokens.max() < 64 and len(np.unique(tokens)) > 4
+    assert not (tmp_path / "whole" / "codebook").exists()
+
+
+@pytest.mark.parametrize("kinds", [("fsp", "vp"), ("vp", "fsq")])
+def test_a_trained_backbone_takes_another_quantizer(tiny_config, tmp_path, cache, kinds) -> None:
+    configs = {
+        "fsp": tiny_config,
+        "vp": vp_config(tiny_config),
+        "fsq": dataclasses.replace(tiny_config, quantizer=QuantizerConfig(kind="fsq", levels=(5, 5))),
+    }
+    train(recipe(configs[kinds[0]], steps=1), tmp_path / "first", cache)
+    second = Trainer(recipe(configs[kinds[1]], steps=1), tmp_path / "second", cache)
+    second.initialise_from(tmp_path / "first")
+    saved = torch.load(tmp_path / "first" / "state.pt", weights_only=True)["average"]
+    assert torch.equal(second.network.state_dict()["join.weight"], saved["join.weight"])
+    second.run()
+
+
+def test_a_step_without_finite_gradient_is_rolled_back_and_left_out(tiny_config, tmp_path, cache, caplog) -> None:
+    def poison(trainer: Trainer, steps: set[int]) -> None:
+        batch = trainer.sampler.batch
+        trainer.sampler.batch = lambda step: batch(step) * (np.nan if step in steps else 1)  # type: ignore
+
+    trainer = Trainer(recipe(tiny_config, steps=6, save_every=2), tmp_path / "run", cache)
+    poison(trainer, {3})
+    trainer.run()
+    assert trainer.step == 6 and trainer.rollbacks.skipped == [3] and trainer.rollbacks.rate == 0.5
+    assert "step 3 gave no finite gradient: back to the last saved state" in caplog.text
+    assert all(torch.isfinite(tensor).all() for tensor in trainer.network.state_dict().values())
+    resumed = Trainer(recipe(tiny_config, steps=9), tmp_path / "run", cache)
+    assert resumed.resume() and resumed.rollbacks.skipped == [3]
+    poison(resumed, {6, 7, 8})
+    with pytest.raises(FloatingPointError, match=r"step 8, after 3 rollbacks \(steps \[3, 6, 7\]\).*learning_rate"):
+        resumed.run()
+
+
+def test_accumulation_counts_every_part(tiny_config, tmp_path, cache) -> None:
+    settings = {"steps": 1, "continuous_steps": 100, "clip_norm": 1e9}
+    whole = train(recipe(tiny_config, **settings), tmp_path / "whole", cache)
+    parts = train(recipe(tiny_config, accumulate=2, **settings), tmp_path / "parts", cache)
+    first, second = rows(tmp_path / "whole")[0], rows(tmp_path / "parts")[0]
+    for name in ("mel", "stft", "waveform"):
+        assert first[name] == pytest.approx(second[name], rel=1e-4)
+    # L_norm sees half as many latents at once, so the gradient is only nearly the same.
+    assert first["grad_norm"] == pytest.approx(second["grad_norm"], rel=0.02)
+    assert whole.step == parts.step
+    with pytest.raises(ValueError, match="multiple of processes x train.accumulate"):
+        Trainer(recipe(tiny_config, accumulate=3), tmp_path / "three", cache)
+
+
+SCRIPT = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+torch.set_num_threads(1)
+from sqcodec.config import ModelConfig
+from sqcodec.training.distributed import set_up, tear_down
+from test_training_modes import recipe, train, vp_config
+from pathlib import Path
+set_up("cpu")
+folder, config = Path({folder!r}), ModelConfig.from_toml(Path({folder!r}) / "tiny.toml")
+train(recipe(config, steps=4), folder / "fsp", folder / "cache")
+train(recipe(vp_config(config, 16), steps=6), folder / "vp", folder / "cache")
+tear_down()
+"""
+
+
+def test_two_processes_are_one(tiny_config, tmp_path, cache) -> None:
+    """The same losses with two processes and gloo as with one and the same global batch; then one continues."""
+    tiny_config.to_toml(tmp_path / "tiny.toml")
+    script = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=os.environ | {
+                "RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+                "OMP_NUM_THREADS": "1",
+            },
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    assert [process.wait(300) for process in processes] == [0, 0]
+    for name, config, steps in (("fsp", tiny_config, 4), ("vp", vp_config(tiny_config, 16), 6)):
+        train(recipe(config, steps=steps), tmp_path / "one" / name, cache)
+        for one, two in zip(rows(tmp_path / "one" / name), rows(tmp_path / name), strict=True):
+            for key in ("mel", "stft", "waveform", "norm", "total", "grad_norm"):
+                # float32 sums in another order, over a few steps
+                assert two[key] == pytest.approx(one[key], rel=2e-3), (name, key, one["step"])
+        assert ("acceptance" in one) == (name == "vp")
+        continued = train(recipe(config, steps=steps + 1), tmp_path / name, cache)
+        assert continued.step == steps + 1
+
+
+def test_one_cycle() -> None:
+    settings = TrainRecipe(steps=100, schedule="one_cycle", learning_rate=1.0)
+    rates = [learning_rate(step, settings) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[40] == pytest.approx(1.0) and rates[80] == pytest.approx(0.1)
+    assert max(rates) == rates[40] and rates[-1] == pytest.approx(0.01, rel=0.1)
+    with pytest.raises(ValueError, match="'linear'. Choose one of: hold_cosine, one_cycle"):
+        learning_rate(0, TrainRecipe(schedule="linear"))
+
+
+def test_si_sdr_is_the_ratio_in_decibels_at_any_scale() -> None:
+    generator = torch.Generator().manual_seed(0)
+    target, noise = torch.randn(2, 2, 16000, generator=generator)
+    noise = noise - (noise * target).sum(-1, keepdim=True) / target.square().sum(-1, keepdim=True) * target
+    for wanted in (0.0, 20.0):
+        scale = 10 ** (-wanted / 20) * target.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
+        for gain in (0.1, 3.0):
+            assert si_sdr_loss(gain * (target + scale * noise), target) == pytest.approx(-wanted, abs=0.05)
+
+
+def test_multi_resolution_stft_is_auraloss_s(speech: np.ndarray) -> None:
+    import auraloss
+
+    target = torch.from_numpy(speech[16000:32000].copy())[None]
+    output = target + 0.02 * torch.randn(target.shape, generator=torch.Generator().manual_seed(0))
+    sizes = [256, 512, 1024]
+    theirs = auraloss.freq.MultiResolutionSTFTLoss(
+        fft_sizes=sizes, hop_sizes=[s // 4 for s in sizes], win_lengths=sizes, window="hann_window"
+    )
+    ours = MultiResolutionSTFTLoss(tuple(sizes))
+    assert ours(output, target) == pytest.approx(float(theirs(output[:, None], target[:, None])), rel=1e-4)
+
+
+def test_a_limited_loss_keeps_its_gradient_s_direction() -> None:
+    value = torch.tensor([3.0, 4.0], requires_grad=True)
+    loss = value.square().sum()
+    limited = limit(loss, 5.0)
+    (gradient,) = torch.autograd.grad(limited, value)
+    assert float(limited) == pytest.approx(5.0) and torch.allclose(gradient, 2 * value / 5)
+    assert float(limit(loss, 100.0)) == pytest.approx(25.0)
+
+
+def test_the_balancer_gives_each_term_its_share_whatever_its_scale() -> None:
+    output = torch.zeros(1, 4, requires_grad=True)
+    terms = {"large": 1e4 * output[0, 0], "small": 1e-3 * output[0, 1], "off": output[0, 2]}
+    balanced = Balancer()(terms, {"large": 1.0, "small": 3.0, "off": 0.0}, output)
+    (gradient,) = torch.autograd.grad(balanced, output)
+    assert torch.allclose(gradient, torch.tensor([[0.25, 0.75, 0.0, 0.0]]), atol=1e-5)
+
+
+def test_every_loss_trains_together(tiny_config, tmp_path, cache) -> None:
+    loss = LossRecipe(
+        fft_sizes=[512, 128], mel_bands=[40, 20], si_sdr=0.1, resolution=1.0, resolution_sizes=[64, 256], balancer=True
+    )
+    small = AdversarialRecipe(
+        weight=0.5, feature_matching=0.5, crop_seconds=0.1, periods=[2], period_channels=[4], fft_sizes=[128],
+        stft_channels=4,
+    )  # fmt: skip
+    trainer = train(
+        dataclasses.replace(recipe(tiny_config, loss, steps=2), adversarial=small), tmp_path / "run", cache
+    )
+    assert {"si_sdr", "resolution", "adversarial", "discriminator"} <= set(rows(tmp_path / "run")[0])
+    assert set(trainer.objective.state_dict()) == {
+        "mel", "stft", "waveform", "si_sdr", "resolution", "adversarial", "feature_matching",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"Unknown term 'loss.limits.pesq'"):
+        Trainer(recipe(tiny_config, dataclasses.replace(loss, limits={"pesq": 1.0})), tmp_path / "x", cache)
+
+
+def test_alarms_speak_when_something_collapsed() -> None:
+    assert alarms({"mel": 1.0, "discriminator": 0.4, "discriminator_accuracy": 0.6}, 1000) == []
+    assert "always win" in alarms({"discriminator": 0.001, "discriminator_accuracy": 1.0}, 1000)[0]
+    assert "5 codes in effect" in alarms({"validation_perplexity": 5.0, "validation_tokens": 9000.0}, 1000)[0]
+    assert alarms({"validation_perplexity": 400.0, "validation_tokens": 9000.0}, 1000) == []
