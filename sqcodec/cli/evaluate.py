@@ -16,7 +16,7 @@ _EXAMPLE = """examples:
 
 systems for --baselines:
   original  opus:KBPS  opus-wb:KBPS  codec2:MODE  speex:QUALITY  speex-nb:QUALITY  mp3:KBPS  lyra:KBPS
-  hf:FOLDER  dac:FILE  snac:FOLDER  dir:NAME=PATH (a folder of somebody's outputs)
+  hf:FOLDER[:KBPS] (EnCodec, DAC, Mimi)  dir:NAME=PATH (a folder of somebody's outputs)
 """
 
 

@@ -1,9 +1,10 @@
-"""Writing all that an evaluation leaves: results.json, report.md, report.html."""
+"""Writing all that an evaluation leaves: results.json, report.md, report.html, exports."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from .exports import write_codec_superb, write_versa
 from .html import page
 from .report import markdown
 from .results import Results, write_atomically
@@ -14,4 +15,6 @@ def publish(results: Results, folder: Path) -> list[Path]:
     files = [results.save(folder), folder / "report.md", folder / "report.html"]
     write_atomically(files[1], markdown(results))
     write_atomically(files[2], page(results, folder))
+    write_versa(results, folder)
+    write_codec_superb(results, folder)
     return files

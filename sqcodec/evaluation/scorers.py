@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .extras import version
+from .extras import MissingExtra, version
 
 REFERENCE_RATE = 16000
 
@@ -63,13 +63,24 @@ class Scorer:
 
     def load(self) -> Callable[[Pair], dict[str, float]]:
         """The function. Raises MissingExtra where its package is not there."""
+        for package in self.packages:
+            if version(package) == "missing":
+                raise MissingExtra(
+                    f"{self.metrics[0].label} needs the package '{package}': pip install 'sqcodec[{self.extra}]'"
+                )
         module = importlib.import_module(f"{__package__}.{self.module}")
-        if hasattr(module, "check"):
-            module.check()
+        check = getattr(module, f"check_{self.function}", None) or getattr(module, "check", None)
+        if check is not None:
+            check()
         return getattr(module, self.function)
 
     def versions(self) -> dict[str, str]:
         return {package: version(package) for package in self.packages}
+
+
+def _extra(module: str, function: str, extra: str, package: str, *metrics: Metric) -> Scorer:
+    """A scorer that runs only when asked for."""
+    return Scorer(module, function, metrics, (package,), extra, is_core=False)
 
 
 SCORERS: tuple[Scorer, ...] = (
@@ -89,6 +100,18 @@ SCORERS: tuple[Scorer, ...] = (
             Metric("vuv_error", "V/UV error", False, "%", 1),
         ),
         ("librosa",),
+    ),
+    _extra("opinion", "visqol", "visqol", "visqol-python", Metric("visqol", "ViSQOL", True)),
+    _extra("opinion", "dnsmos", "mos", "speechmos", Metric("dnsmos", "DNSMOS", True)),
+    _extra("opinion", "distillmos", "mos", "distillmos", Metric("distillmos", "DistillMOS", True)),
+    _extra("speaker", "speaker_similarity", "speaker", "resemblyzer", Metric("speaker", "speaker", True, digits=3)),
+    _extra(
+        "recognition",
+        "error_rates",
+        "wer",
+        "faster-whisper",
+        Metric("wer", "WER", False, "%", 1),
+        Metric("cer", "CER", False, "%", 1),
     ),
 )
 

