@@ -109,7 +109,12 @@ class HeadGraph(nn.Module):
         return output.flatten(1), [known[:, -last:]]
 
 
-GRAPHS: dict[type, Any] = {UnitStep: UnitGraph, AttentionStep: AttentionGraph, FrontStep: FrontGraph, HeadStep: HeadGraph}
+GRAPHS: dict[type, Any] = {
+    UnitStep: UnitGraph,
+    AttentionStep: AttentionGraph,
+    FrontStep: FrontGraph,
+    HeadStep: HeadGraph,
+}
 
 
 class CoderGraph(nn.Module):

@@ -72,7 +72,7 @@ class PositionMask(nn.Module):
         if self.bias is None:
             mask = torch.zeros(1, queries, keys, device=like.device)
         else:
-            mask = self.bias(steps.float())[distance.abs()].permute(2, 0, 1)
+            mask = self.bias(steps.float()).T[:, distance.abs()]
         return mask.masked_fill(hidden, float("-inf")).to(like.dtype)
 
 
