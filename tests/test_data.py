@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.server
+import importlib.util
 import json
+import tarfile
+import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +18,12 @@ import soundfile
 from sqcodec.cli import main
 from sqcodec.data.augment import Augmentation, add_noise, augment, change_speed, limit_bandwidth
 from sqcodec.data.cache import AudioCache
+from sqcodec.data.download import fetch, unpack
 from sqcodec.data.manifest import read_manifest
 from sqcodec.data.prepare import split_of
 from sqcodec.data.segments import SegmentSampler
+
+RECIPES = Path(__file__).parent.parent / "recipes"
 
 
 def corpus(value: int, seconds: int) -> AudioCache:
@@ -96,3 +105,78 @@ def test_augmented_batches_have_their_length_and_derive_from_the_step(speech: np
     assert np.array_equal(sampler.batch(3), SegmentSampler(cache, 6, 4000, augmentation=options).batch(3))
     untouched = augment(speech[:4000], 4000, 16000, Augmentation(), np.random.default_rng(0))
     assert np.array_equal(untouched, speech[:4000])
+
+
+def test_download_survives_a_bad_line_and_a_corrupt_copy(tmp_path: Path, speech: np.ndarray, monkeypatch) -> None:
+    """A local server with a small archive in LibriTTS's layout: it breaks off, then sends a corrupt copy."""
+    layout = tmp_path / "made" / "LibriTTS" / "dev-clean" / "84" / "121123"
+    layout.mkdir(parents=True)
+    soundfile.write(layout / "84_121123_000007_000001.wav", speech[:24000], 24000)
+    (layout / "84_121123_000007_000001.normalized.txt").write_text("Maximilien.")
+    (layout / "84_121123_000007_000001.original.txt").write_text("MAXIMILIEN!")
+    archive = tmp_path / "dev-clean.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(tmp_path / "made" / "LibriTTS", "LibriTTS")
+    data = archive.read_bytes()
+    corrupt = data[:100] + bytes([data[100] ^ 1]) + data[101:]
+    ranges: list[str | None] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            ranges.append(self.headers.get("Range"))
+            start = int((ranges[-1] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+            body = (corrupt if len(ranges) <= 3 else data)[start:]
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: len(data) // 3] if len(ranges) <= 2 or len(ranges) == 4 else body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    spec = importlib.util.spec_from_file_location("libritts", RECIPES / "prepare" / "libritts.py")
+    assert spec is not None and spec.loader is not None
+    libritts = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(libritts)
+    libritts.SHA256["dev-clean"] = hashlib.sha256(data).hexdigest()
+    root = tmp_path / "root"
+    libritts.main(["--root", str(root), "--subsets", "dev-clean", "--mirror", url])
+    third = len(data) // 3
+    # Two broken connections, the rest of a corrupt copy, a new start that breaks once more, and its rest.
+    assert ranges == [None, f"bytes={third}-", f"bytes={2 * third}-", None, f"bytes={third}-"]
+    (clip,) = read_manifest(root / "manifest.jsonl")
+    assert (clip.split, clip.speaker, clip.text) == ("validation", "84", "Maximilien.") and clip.path.is_file()
+    libritts.main(["--root", str(root), "--subsets", "dev-clean", "--mirror", url])
+    assert len(ranges) == 5  # what is there is not fetched again
+    with pytest.raises(OSError, match="Could not download.*corrupt"):
+        fetch(f"{url}/other", tmp_path / "other", "md5:0123", tries=2)
+    server.shutdown()
+
+
+def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as packed:
+        packed.writestr("../outside.txt", "x")
+    with pytest.raises(ValueError, match="outside"):
+        unpack(tmp_path / "bad.zip", tmp_path / "into")
+    assert not (tmp_path / "outside.txt").exists()
+
+
+def test_vctk_manifest(tmp_path: Path, speech: np.ndarray) -> None:
+    spec = importlib.util.spec_from_file_location("vctk", RECIPES / "prepare" / "vctk.py")
+    assert spec is not None and spec.loader is not None
+    vctk = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(vctk)
+    audio, text = tmp_path / "wav48_silence_trimmed" / "p225", tmp_path / "txt" / "p225"
+    audio.mkdir(parents=True)
+    text.mkdir(parents=True)
+    for number, microphone in ((1, 1), (1, 2), (2, 1)):
+        soundfile.write(audio / f"p225_00{number}_mic{microphone}.flac", speech[:9600] * number * microphone / 4, 48000)
+    (text / "p225_001.txt").write_text("Please call Stella.\n")
+    vctk.main(["--root", str(tmp_path), "--only", "manifest"])
+    clips = read_manifest(tmp_path / "manifest.jsonl")
+    assert [clip.path.name for clip in clips] == ["p225_001_mic1.flac", "p225_002_mic1.flac"]
+    assert [clip.text for clip in clips] == ["Please call Stella.", ""] and clips[0].speaker == "p225"

@@ -50,9 +50,9 @@ def examine(path: Path, shortest: float = 0.0) -> Finding:
     return Finding(path, seconds, rate, digest.hexdigest(), problem, note)
 
 
-def examine_folder(folder: Path, shortest: float = 0.0, jobs: int = 1) -> Iterator[Finding]:
-    """All audio files under a folder in a fixed order; of equal ones (same samples) the first is usable."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+def examine_folder(folder: Path, shortest: float = 0.0, jobs: int = 1, pattern: str = "*") -> Iterator[Finding]:
+    """The audio files under a folder whose names fit, in a fixed order. Of equal ones (same samples) one is usable."""
+    paths = sorted(path for path in folder.rglob(pattern) if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
     if not paths:
         raise ValueError(f"No audio under '{folder}' ({', '.join(AUDIO_SUFFIXES)}).")
     first: dict[str, Path] = {}

@@ -12,6 +12,9 @@ from torch import Tensor
 DISTANCE_BUDGET = 2**26
 """Most distances held at once by the brute-force search."""
 
+SMALL = 512
+"""References that are compared one by one rather than put in a tree."""
+
 
 def neighbour_distances(points: Tensor, reference: Tensor, ranks: tuple[int, ...]) -> Tensor:
     """Distance from each point to its j-th nearest reference, for each j of ``ranks`` (1 is the nearest).
@@ -25,9 +28,22 @@ def neighbour_distances(points: Tensor, reference: Tensor, ranks: tuple[int, ...
     """
     if reference.shape[0] < max(ranks):
         raise ValueError(f"{reference.shape[0]} reference points have no {max(ranks)}-th neighbour.")
-    if points.device.type == "cpu" and reference.shape[0] > 512:
-        return Search(reference).distances(points, ranks)
-    return brute_force_distances(points, reference, ranks)
+    return Neighbours(reference).distances(points, ranks)
+
+
+class Neighbours:
+    """Reference points [R, D], made ready for several queries where they are."""
+
+    def __init__(self, reference: Tensor) -> None:
+        self.reference = reference
+        indexed = reference.device.type == "cpu" and reference.shape[0] > SMALL
+        self.search = Search(reference) if indexed else None
+
+    def distances(self, points: Tensor, ranks: tuple[int, ...]) -> Tensor:
+        """As ``neighbour_distances``."""
+        if self.search is not None:
+            return self.search.distances(points, ranks)
+        return brute_force_distances(points, self.reference, ranks)
 
 
 class Search:
@@ -36,18 +52,31 @@ class Search:
     def __init__(self, reference: Tensor) -> None:
         from scipy.spatial import cKDTree
 
-        self.tree = cKDTree(reference.detach().double().numpy(), balanced_tree=False, compact_nodes=False)
+        points = reference.detach().double().numpy()
+        self.tree = cKDTree(points, leafsize=32, balanced_tree=False, compact_nodes=False)
 
     def distances(self, points: Tensor, ranks: tuple[int, ...]) -> Tensor:
         """As ``neighbour_distances``."""
-        found, _ = self.tree.query(points.detach().double().numpy(), k=sorted(set(ranks)))
-        order = [sorted(set(ranks)).index(rank) for rank in ranks]
-        return torch.from_numpy(np.asarray(found)[:, order]).float()
+        queries = points.detach().double().numpy()
+        order = _nearby_order(queries)
+        found = np.empty((len(queries), len(set(ranks))))
+        found[order], _ = self.tree.query(queries[order], k=sorted(set(ranks)))
+        columns = [sorted(set(ranks)).index(rank) for rank in ranks]
+        return torch.from_numpy(found[:, columns]).float()
 
     def nearest(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """(distance, index) of the nearest reference of each point [M, D]."""
-        distance, index = self.tree.query(points.detach().double().numpy())
+        queries = points.detach().double().numpy()
+        order = _nearby_order(queries)
+        distance, index = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
+        distance[order], index[order] = self.tree.query(queries[order])
         return torch.from_numpy(distance).float(), torch.from_numpy(index)
+
+
+def _nearby_order(queries: np.ndarray) -> np.ndarray:
+    """An order in which neighbours follow one another, so that a search finds its leaves in the processor's cache."""
+    steps = np.floor(queries[:, :2] / (0.5 * queries[:, :2].std(axis=0) + 1e-12))
+    return np.lexsort(steps.T)
 
 
 def brute_force_distances(

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sqcodec.quantizers.neighbours import neighbour_distances
+from sqcodec.quantizers.neighbours import Neighbours, neighbour_distances
 from sqcodec.quantizers.sharding import gather_rows, shared_rand, shared_randn
 
 SMOOTHING_NEIGHBOURS = 12
@@ -73,9 +73,10 @@ def perturb(
         eta: see m.
     """
     dim = latents.shape[-1]
-    here = neighbour_distances(latents, reference, (k, m))
+    neighbours = Neighbours(reference)
+    here = neighbours.distances(latents, (k, m))
     step = noise * (eta * here[:, 1:])
-    there = neighbour_distances(latents + step, reference, (k, m))
+    there = neighbours.distances(latents + step, (k, m))
     # p(z') q(z | z') / (p(z) q(z' | z)), with q ~ R^-d within the ball.
     log_ratio = dim * (here.clamp_min(1e-12).log().sum(-1) - there.clamp_min(1e-12).log().sum(-1))
     reversible = step.norm(dim=-1) <= eta * there[:, 1]

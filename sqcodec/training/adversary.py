@@ -63,7 +63,8 @@ class Adversary:
 
     def ramp(self, step: int) -> float:
         """Share of the adversarial weights at a step: 0 for ``alone_steps``, then up to 1 in ``ramp_steps``."""
-        return min(1.0, max(0.0, (step + 1 - self.recipe.alone_steps) / max(1, self.recipe.ramp_steps)))
+        alone = self.recipe.start_step + self.recipe.alone_steps
+        return min(1.0, max(0.0, (step + 1 - alone) / max(1, self.recipe.ramp_steps)))
 
     def crop(self, output: Tensor, target: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """The same random stretch of decoded and real audio [B, T], at unit power: [B', crop_length] each."""

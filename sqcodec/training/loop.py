@@ -192,7 +192,7 @@ class Trainer:
         for part in samples.chunk(train.accumulate):
             result: StepOutput = self.forward(part, self.step)
             ramp = 1.0
-            if self.adversary is not None:
+            if self.adversary is not None and self.step >= self.recipe.adversarial.start_step:
                 self.adversary.set_learning_rate(share)
                 ramp = self.adversary.ramp(self.step)
                 row |= self._adversarial_terms(self.adversary, result, ramp)

@@ -125,8 +125,10 @@ class AdversarialRecipe:
     feature_matching: float = 0.0
     objective: str = "lsgan"
     """"lsgan" or "hinge"."""
+    start_step: int = 0
+    """Before this step there are no discriminators."""
     alone_steps: int = 0
-    """Steps at the start in which the discriminators learn but the generator does not hear them."""
+    """Steps after it in which the discriminators learn but the generator does not hear them."""
     ramp_steps: int = 0
     """Steps after those over which the weights rise to their full size."""
     update_every: int = 2
