@@ -1,0 +1,172 @@
+"""`sqcodec bench`: speed of a model, and of other codecs, interleaved in one run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .common import DEFAULT_MODEL, load_codec, positive
+
+if TYPE_CHECKING:
+    from sqcodec.codec import Codec
+
+Case = tuple[str, Callable[[], object], Callable[[], object]]
+PEERS = ("encodec", "mimi", "dac")
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "bench",
+        help="speed of a model against its plain network and other codecs",
+        description="Encode and decode noise with each system in turn, several rounds, and print times real time "
+        "(median) and the ratio to the first system in each round (median, least, most): ratios hold on a busy "
+        "machine where speeds do not. Peers have random weights and need the package transformers.",
+        epilog="example: sqcodec bench --threads 2 --peers encodec mimi dac",
+    )
+    parser.add_argument("--model", metavar="NAME|FOLDER", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...; default: cpu")
+    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="CPU threads; default: 1")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of a clip; default: 10")
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="clips at once; default: 1")
+    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="default: 5")
+    parser.add_argument("--stream", type=float, default=20.0, metavar="MS", help="pieces of the stream; default: 20")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=[], help="other codecs to compare with")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and print."""
+    import torch
+
+    if not 0.1 <= arguments.seconds <= 600 or not 1 <= arguments.stream <= 1000:
+        raise ValueError("--seconds takes 0.1 to 600, --stream 1 to 1000")
+    codec = load_codec(arguments.model, arguments.device, arguments.threads)
+    with torch.inference_mode():
+        cases = own_cases(codec, arguments) + [peer_case(name, arguments) for name in arguments.peers]
+        results = measure(cases, arguments)
+    if arguments.json:
+        print(json.dumps({"threads": arguments.threads, "seconds": arguments.seconds, "batch": arguments.batch,
+                          "device": arguments.device, "results": results}))  # fmt: skip
+        return 0
+    print(f"{arguments.batch} x {arguments.seconds:g} s, {arguments.threads} threads, {arguments.rounds} rounds")
+    for result in results:
+        parts = []
+        for what in ("encode", "decode"):
+            speed, (middle, low, high) = result[f"{what}_speed"], result[f"{what}_ratio"]
+            parts.append(f"{what} {speed:7.1f} x real time, ratio {middle:.2f} ({low:.2f} to {high:.2f})")
+        print(f"{result['system']:<26} {'; '.join(parts)}")
+    return 0
+
+
+def own_cases(codec: Codec, arguments: argparse.Namespace) -> list[Case]:
+    """The model as it is used, then in other ways."""
+    from sqcodec.codec import Codec
+
+    samples = _noise(codec.sample_rate, arguments)
+    tokens = codec.encode(samples)
+    network, rows = codec.network, network_rows(codec, samples)
+    cases: list[Case] = [
+        (codec.name, lambda: codec.encode(samples), lambda: codec.decode(tokens)),
+        (
+            "plain network",
+            lambda: network.quantizer.encode(network.encode_features(rows)),
+            lambda: network.decode_features(network.quantizer.decode(tokens.to(codec.device))),
+        ),
+    ]
+    if codec.encoder_steps is not None:
+        fast = Codec(network, codec.name, codec.weights_hash, precision="bfloat16")
+        cases.append(("bfloat16", lambda: fast.encode(samples), lambda: fast.decode(tokens)))
+        for name, used in (("stream", codec), ("stream bfloat16", fast)):
+            cases.append((f"{name}, {arguments.stream:g} ms", *_stream(used, samples, tokens, arguments.stream)))
+    return cases
+
+
+def network_rows(codec: Codec, samples: Any) -> Any:
+    """Samples [B, T] as the plain network takes them."""
+    return codec.network.pad(samples[:, None]).to(codec.device)
+
+
+def _stream(codec: Codec, samples: Any, tokens: Any, milliseconds: float) -> tuple[Callable, Callable]:
+    from sqcodec.streaming import StreamDecoder, StreamEncoder
+
+    piece = max(1, round(milliseconds * codec.sample_rate / 1000))
+    frames = max(1, round(piece / codec.hop_length))
+
+    def encode() -> None:
+        encoder = StreamEncoder(codec, samples.shape[0])
+        for start in range(0, samples.shape[1], piece):
+            encoder.push(samples[:, start : start + piece])
+
+    def decode() -> None:
+        decoder = StreamDecoder(codec, samples.shape[0])
+        for start in range(0, tokens.shape[1], frames):
+            decoder.push(tokens[:, start : start + frames])
+
+    return encode, decode
+
+
+def peer_case(name: str, arguments: argparse.Namespace) -> Case:
+    """Another codec with its default configuration and random weights."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError(f"{error}: --peers needs it: pip install transformers") from None
+    family = {"encodec": "Encodec", "mimi": "Mimi", "dac": "Dac"}[name]
+    config = getattr(transformers, f"{family}Config")()
+    model = getattr(transformers, f"{family}Model")(config).eval().to(arguments.device)
+    rate = config.sampling_rate
+    samples = _noise(rate, arguments)[:, None].to(arguments.device)
+    encoded = model.encode(samples)
+    codes = encoded.audio_codes
+    if name == "encodec":
+        return "EnCodec", lambda: model.encode(samples), lambda: model.decode(codes, encoded.audio_scales)
+    if name == "mimi":
+        return "Mimi", lambda: model.encode(samples), lambda: model.decode(codes)
+    return "DAC", lambda: model.encode(samples), lambda: model.decode(audio_codes=codes)
+
+
+def measure(cases: list[Case], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every case in every round, after one that does not count."""
+    audio = arguments.seconds * arguments.batch
+    times: dict[str, list[list[float]]] = {"encode": [], "decode": []}
+    for index in range(arguments.rounds + 1):
+        for number, what in enumerate(times, start=1):
+            row = [_time(case[number], arguments) for case in cases]  # type: ignore[arg-type]
+            if index:
+                times[what].append(row)
+    results: list[dict[str, Any]] = []
+    for position, case in enumerate(cases):
+        result: dict[str, Any] = {"system": case[0]}
+        for what, rounds in times.items():
+            result[f"{what}_speed"] = audio / statistics.median(row[position] for row in rounds)
+            ratios = [row[0] / row[position] for row in rounds]
+            result[f"{what}_ratio"] = [statistics.median(ratios), min(ratios), max(ratios)]
+        results.append(result)
+    return results
+
+
+def _time(function: Callable[[], object], arguments: argparse.Namespace) -> float:
+    """Seconds: the thread's CPU time on one thread of a CPU, which other processes disturb less, else the clock's."""
+    import torch
+
+    cpu = arguments.device == "cpu"
+    clock = time.thread_time if cpu and arguments.threads == 1 else time.perf_counter
+    start = clock()
+    function()
+    if not cpu:
+        torch.cuda.synchronize()
+    return clock() - start
+
+
+def _noise(sample_rate: int, arguments: argparse.Namespace) -> Any:
+    """[B, T], the same every time."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    return 0.1 * torch.randn(arguments.batch, round(arguments.seconds * sample_rate), generator=generator)

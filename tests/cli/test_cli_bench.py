@@ -1,0 +1,24 @@
+"""`sqcodec bench` measures every way to run a model."""
+
+from __future__ import annotations
+
+import json
+
+from sqcodec import cli
+
+
+def test_every_system_is_measured(capsys) -> None:
+    assert cli.main("bench --model tiny --seconds 0.3 --rounds 2 --batch 2 --json".split()) == 0
+    found = json.loads(capsys.readouterr().out)
+    systems = [result["system"] for result in found["results"]]
+    assert systems == ["tiny", "plain network", "bfloat16", "stream, 20 ms", "stream bfloat16, 20 ms"]
+    for result in found["results"]:
+        for what in ("encode", "decode"):
+            middle, low, high = result[f"{what}_ratio"]
+            assert result[f"{what}_speed"] > 0 and 0 < low <= middle <= high
+    assert found["results"][0]["encode_ratio"] == [1.0, 1.0, 1.0]
+
+
+def test_mistakes(capsys) -> None:
+    assert cli.main("bench --model tiny --seconds 0".split()) == 1
+    assert "--seconds takes 0.1 to 600" in capsys.readouterr().err
