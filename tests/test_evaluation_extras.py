@@ -106,6 +106,7 @@ def test_exports_for_other_toolkits(folder: Path) -> None:
     assert name == "speech" and soundfile.info(path).samplerate == RATE
     assert (exports / "versa" / "reference.scp").read_text().startswith("speech ")
     assert (exports / "versa" / "utt2spk").read_text() == "speech clips\n"
-    assert json.loads((exports / "versa" / "original.result.txt").read_text()) == {"key": "speech", "stoi": 1.0}
+    line = json.loads((exports / "versa" / "original.result.txt").read_text())
+    assert line["key"] == "speech" and line["stoi"] == pytest.approx(1.0)
     table = json.loads((exports / "codec_superb.json").read_text())
     assert table["original"]["datasets"]["all"]["stoi"] == pytest.approx(1.0)

@@ -12,12 +12,13 @@ import torch
 
 from sqcodec.codec import Codec
 from sqcodec.config import ModelConfig
-from sqcodec.evaluation.profile import _count_macs
+from sqcodec.evaluation.profile import _count_macs, fold_parametrizations
 from sqcodec.nn import build_network
 
 
 def test_products_convolutions_and_scaled_sums_are_counted() -> None:
     linear, conv = torch.nn.Linear(30, 20), torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv1d(4, 8, 3))
+    fold_parametrizations(conv)
     x = torch.randn(7, 30)
     with torch.inference_mode():
         assert _count_macs(lambda: linear(x)) == 7 * 30 * 20

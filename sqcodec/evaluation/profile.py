@@ -81,6 +81,7 @@ def profile(
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parts = _count_parameters(codec.network)
     config = codec.config
+    fold_parametrizations(codec.network)
     with torch.no_grad():
         encode_macs = _count_macs(lambda: codec.encode(samples)) / seconds
         decode_macs = _count_macs(lambda: codec.decode(tokens)) / seconds
@@ -115,6 +116,15 @@ def _count_parameters(network) -> dict[str, int]:  # noqa: ANN001 - torch is imp
     for name, parameter in network.named_parameters():
         counts["decoder" if "decoder" in name.split(".")[0] else "encoder"] += parameter.numel()
     return counts
+
+
+def fold_parametrizations(network) -> None:  # noqa: ANN001
+    """Weight norm becomes plain weights: the counter cannot look through it in inference mode."""
+    from torch.nn.utils import parametrize
+
+    for module in network.modules():
+        for name in list(getattr(module, "parametrizations", ())):
+            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
 
 
 def _count_macs(function) -> float:  # noqa: ANN001
