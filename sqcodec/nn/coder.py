@@ -27,6 +27,9 @@ ROWS_PER_STEP = 384
 """Most rows (batch x frames) of a step: their activations stay in a CPU core's cache."""
 
 
+ROW_MULTIPLE = 8
+
+
 @dataclass
 class FrameState:
     """What a coder knows of the past: frames so far, and the layers' states [B, ...] in order."""
@@ -62,6 +65,13 @@ class FrameSteps(nn.Module):
             x, kept = step(x, state[len(after) : len(after) + count], span)
             after += kept
         return x, after
+
+    def rows(self, count: int) -> int:
+        """Rows for a span of ``count`` frames: whole blocks as they are, else one of few different numbers, since
+        oneDNN keeps code for each that it has seen."""
+        if count % self.window == 0 and count >= MIN_ROWS:
+            return count
+        return MIN_ROWS if count <= MIN_ROWS else -(-count // ROW_MULTIPLE) * ROW_MULTIPLE
 
     def spans(self, position: int, count: int, batch: int) -> Iterator[Span]:
         """Spans of ``count`` frames from ``position`` on."""
@@ -113,7 +123,7 @@ class EncoderSteps(FrameSteps):
         for span in self.spans(origin, samples.shape[1] // length, samples.shape[0]):
             first = (span.start - origin) * length
             part = samples[:, first : first + span.count * length]
-            part = F.pad(part, (0, max(0, MIN_ROWS - span.count) * length))
+            part = F.pad(part, (0, (self.rows(span.count) - span.count) * length))
             latents, state.tensors = self.latents(part, state.tensors, span)
             parts.append(self.quantizer.nearest(latents)[:, : span.count * self.tokens_per_frame])
             state.position += span.count
@@ -149,7 +159,7 @@ class DecoderSteps(FrameSteps):
         for span in self.spans(origin, tokens.shape[1] // per_frame, tokens.shape[0]):
             first = (span.start - origin) * per_frame
             part = tokens[:, first : first + span.count * per_frame]
-            part = F.pad(part, (0, max(0, MIN_ROWS - span.count) * per_frame))
+            part = F.pad(part, (0, (self.rows(span.count) - span.count) * per_frame))
             samples, state.tensors = self.samples(self.quantizer.lookup(part), state.tensors, span)
             parts.append(samples[:, : span.count * self.frame_length])
             state.position += span.count
