@@ -1,0 +1,78 @@
+"""The models that ship: what is promised of each, on real speech."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import sqcodec
+from sqcodec.audio import resample
+from sqcodec.checkpoint import hash_weights
+from sqcodec.codec import Codec
+from sqcodec.registry import list_models
+
+DATA = Path(__file__).parent / "data"
+SHIPPED = [info for info in list_models() if info.shipped]
+
+
+@pytest.fixture(scope="module", params=SHIPPED, ids=lambda info: info.name)
+def codec(request) -> Codec:
+    return sqcodec.load(request.param.name)
+
+
+def read(name: str) -> np.ndarray:
+    samples, rate = soundfile.read(DATA / name, dtype="float32", always_2d=True)
+    return resample(samples.T, rate, 16000)[0]
+
+
+def test_the_default_model_ships() -> None:
+    default = sqcodec.load()
+    assert default.name == "speech-3k" and default.config.causal
+    assert default.bit_rate <= 3000 and default.sample_rate == 16000
+    assert sum(parameter.numel() for parameter in default.network.parameters()) <= 8e6
+
+
+@pytest.mark.parametrize("info", SHIPPED, ids=lambda info: info.name)
+def test_files_are_what_the_index_says(info) -> None:
+    assert hash_weights(info.path) == info.sha256
+    assert (info.path / "model.safetensors").stat().st_size <= 25 * 2**20
+    assert "Attribution" in (info.path / "CARD.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("clip", sorted(path.name for path in DATA.glob("*.flac")))
+def test_speech_stays_intelligible(codec: Codec, clip: str) -> None:
+    from pystoi import stoi
+
+    reference = read(clip)
+    decoded = codec.decode(codec.encode(reference), len(reference))[0].numpy()
+    assert stoi(reference, decoded, 16000) >= 0.80
+
+
+def test_quiet_speech_stays_speech(codec: Codec) -> None:
+    """At -30 dB the decoded speech is as quiet, and still intelligible."""
+    from pystoi import stoi
+
+    reference = read("84-121123-0002.flac") * 10 ** (-30 / 20)
+    decoded = codec.decode(codec.encode(reference), len(reference))[0].numpy()
+    assert stoi(reference, decoded, 16000) >= 0.70
+    assert 0.5 < np.std(decoded) / np.std(reference) < 2.0
+
+
+def test_silence_stays_silent(codec: Codec) -> None:
+    """Below -60 dBFS everywhere, also just after speech has stopped and faded."""
+    silence = np.zeros(32000, np.float32)
+    decoded = codec.decode(codec.encode(silence), len(silence))[0].numpy()
+    assert np.abs(decoded).max() < 1e-3
+    after = np.concatenate([read("84-121123-0002.flac")[:32000], silence])
+    decoded = codec.decode(codec.encode(after), len(after))[0].numpy()
+    assert np.abs(decoded[48000:]).max() < 1e-3
+
+
+def test_extremes_do_not_explode(codec: Codec) -> None:
+    random = np.random.default_rng(0)
+    for samples in (np.sign(random.standard_normal(16000)), random.uniform(-1, 1, 16000), np.ones(16000)):
+        decoded = codec.decode(codec.encode(samples.astype(np.float32)))[0].numpy()
+        assert np.isfinite(decoded).all() and np.abs(decoded).max() < 4.0
