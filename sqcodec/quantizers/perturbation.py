@@ -95,6 +95,8 @@ class VectorPerturbation:
         self.options, self.codebook_size = options, codebook_size
         self.queue = torch.zeros(codebook_size * per_code, dim)
         self.position, self.filled, self.eta, self.calibrated = 0, 0, options.eta, False
+        # Here and not as a decorator: it imports the compiler, a second that only training has.
+        self._run = torch.compiler.disable(self._perturbed)
         if self.reference_count < options.density_neighbours:
             raise ValueError(
                 f"{self.reference_count} reference latents cannot have {options.density_neighbours} neighbours: "
@@ -110,9 +112,11 @@ class VectorPerturbation:
         per_code = self.options.reference_per_code
         return min(len(self.queue), per_code * self.codebook_size) if per_code else len(self.queue)
 
-    @torch.compiler.disable
     def __call__(self, latents: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The offset to add to detached latents [B, N, D], and metrics. The batch then (partly) enters the queue."""
+        return self._run(latents)
+
+    def _perturbed(self, latents: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         latents = latents.detach()
         self.queue = self.queue.to(latents.device)
         if self.full:
