@@ -26,6 +26,7 @@ ALLOWED = {
     "streaming": {"nn", "checkpoint", "codec"},
     "export": {"nn", "quantizers", "codec"},
     "training": {"config", "nn", "quantizers", "losses", "discriminators", "data", "checkpoint"},
+    "tokens": {"config", "audio", "data", "registry", "checkpoint", "codec", ""},
     "evaluation": {"config", "audio", "container", "nn", "quantizers", "registry", "checkpoint", "codec", "data", ""},
 }
 """What each part may import from the package ("" is the package itself). cli may import everything."""

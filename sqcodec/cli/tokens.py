@@ -1,0 +1,107 @@
+"""`sqcodec tokens`: a corpus to shards of tokens."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from .common import DEFAULT_MODEL, UsageError, positive
+
+if TYPE_CHECKING:
+    from sqcodec.tokens.worker import ShardResult
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "tokens",
+        help="a corpus to shards of tokens, for language models",
+        description="Codes every clip of a manifest (.jsonl, .tsv) or folder into shards with ids, speakers, texts and "
+        "true lengths. Started again it goes on where it stopped. A clip that cannot be read is reported and skipped; "
+        "engine and number of workers do not change the output.",
+        epilog="examples: sqcodec tokens corpus.tsv --out tokens --model speech-3k | "
+        "sqcodec tokens recordings/ --out tokens --format webdataset --engine ray --workers 32",
+    )
+    parser.add_argument("manifest", metavar="MANIFEST|FOLDER")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the shards, their card and their index")
+    parser.add_argument(
+        "--format",
+        choices=("parquet", "webdataset", "npz", "hf"),
+        default="parquet",
+        help="default: parquet. All but npz need the extra 'tokens'",
+    )
+    parser.add_argument("--model", metavar="NAME|FOLDER", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
+    parser.add_argument("--split", metavar="NAME", help="only this split of the manifest")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray needs the extra 'ray'")
+    parser.add_argument("--workers", type=positive, metavar="N", help="processes of one thread; default: all cores")
+    parser.add_argument("--part", default="1/1", metavar="I/N", help="this machine's share, of N with one shared DIR")
+    parser.add_argument("--shard-clips", type=positive, default=500, metavar="N", help="most clips a shard")
+    parser.add_argument("--shard-hours", type=float, default=2.0, metavar="H", help="most audio a shard, about")
+    parser.add_argument("--retry-skipped", action="store_true", help="do shards with skipped clips over")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; default: cpu")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--json", action="store_true", help="the totals as JSON on stdout")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no line for each shard")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Code the corpus; exit status."""
+    import json
+    import os
+    import time
+    from dataclasses import asdict
+
+    match = re.fullmatch(r"(\d+)/(\d+)", arguments.part)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError(f"--part {arguments.part!r} is not I/N with I from 1 to N, such as 2/8")
+    if arguments.shard_hours <= 0:
+        raise UsageError(f"--shard-hours {arguments.shard_hours} must be above 0")
+
+    from sqcodec.tokens.corpus import SKIPPED, tokenize
+
+    start = time.perf_counter()
+
+    def report(result: ShardResult, left: int) -> None:
+        for entry in result.skipped:
+            print(f"skipped: {entry.path}: {entry.problem}", file=sys.stderr)
+        if not arguments.quiet and not result.error:
+            speed = result.audio_seconds / max(result.elapsed, 1e-9)
+            print(
+                f"shard {result.number}: {result.clips} clips, {result.tokens} tokens, {speed:.0f} x real time; "
+                f"{left} shards to go, {time.perf_counter() - start:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    totals = tokenize(
+        arguments.manifest,
+        arguments.out,
+        model=arguments.model,
+        format=arguments.format,
+        engine=arguments.engine,
+        workers=arguments.workers or cores or 1,
+        split=arguments.split,
+        device=arguments.device,
+        precision=arguments.precision,
+        shard_clips=arguments.shard_clips,
+        shard_seconds=arguments.shard_hours * 3600,
+        part=(int(match[1]), int(match[2])),
+        retry_skipped=arguments.retry_skipped,
+        report=report,
+    )
+    for line in totals.failed:
+        print(f"sqcodec: error: {line}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(asdict(totals)))
+    else:
+        skipped = f"{totals.skipped} skipped ({SKIPPED})" if totals.skipped else "none skipped"
+        state = "" if totals.complete else "; not all shards are there yet"
+        print(
+            f"{arguments.out}: {totals.clips} clips, {totals.seconds / 3600:.2f} h, {totals.tokens} tokens in "
+            f"{totals.shards} shards, {skipped}{state}"
+        )
+    return 1 if totals.failed else 0

@@ -1,0 +1,30 @@
+"""Who runs the shards: each engine takes tasks and yields results in any order, one for every task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sqcodec.tokens.plan import ShardTask
+from sqcodec.tokens.worker import ShardResult
+
+ENGINES = ("local", "ray")
+
+
+def run_tasks(engine: str, tasks: Sequence[ShardTask], workers: int) -> Iterator[ShardResult]:
+    """Runs all tasks on ``workers`` processes.
+
+    Raises:
+        ValueError: no such engine.
+        ImportError: its package is not installed.
+    """
+    if engine == "local":
+        from sqcodec.tokens.engines.local import run_local
+
+        return run_local(tasks, workers)
+    if engine == "ray":
+        try:
+            from sqcodec.tokens.engines.ray_data import run_ray
+        except ModuleNotFoundError as error:
+            raise ImportError(f"Engine ray needs the package '{error.name}': pip install 'sqcodec[ray]'.") from error
+        return run_ray(tasks, workers)
+    raise ValueError(f"Unknown engine {engine!r}. Choose one of: {', '.join(ENGINES)}")

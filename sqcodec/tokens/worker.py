@@ -1,0 +1,184 @@
+"""One shard: clips to tokens to a file, and a note of what it holds. Runs in worker processes of any engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from sqcodec.audio import AudioReader
+from sqcodec.codec import Codec, Precision
+from sqcodec.tokens.files import published, write_text
+from sqcodec.tokens.formats import shard_format
+from sqcodec.tokens.plan import Item, ShardTask
+from sqcodec.tokens.records import TokenRecord
+
+BATCH_SECONDS = 120.0
+"""Clips are coded together up to this much audio; a longer one goes through in blocks by itself."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A clip that could not be coded."""
+
+    id: str
+    path: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What became of a shard. ``audio_seconds`` were coded in ``elapsed`` seconds; ``error`` says why it is missing."""
+
+    number: int
+    clips: int = 0
+    tokens: int = 0
+    audio_seconds: float = 0.0
+    skipped: tuple[Skipped, ...] = ()
+    elapsed: float = 0.0
+    error: str = ""
+
+    def to_note(self) -> str:
+        """JSON of all that does not depend on the machine."""
+        skipped = [[item.id, item.path, item.problem] for item in self.skipped]
+        return json.dumps(
+            {"clips": self.clips, "tokens": self.tokens, "seconds": round(self.audio_seconds, 6), "skipped": skipped},
+            ensure_ascii=False,
+        )
+
+    @classmethod
+    def from_note(cls, number: int, text: str) -> ShardResult:
+        note = json.loads(text)
+        skipped = tuple(Skipped(*entry) for entry in note["skipped"])
+        return cls(number, note["clips"], note["tokens"], note["seconds"], skipped)
+
+
+@dataclass
+class _Batch:
+    """Clips that wait to be coded together."""
+
+    items: list[Item] = field(default_factory=list)
+    samples: list[np.ndarray] = field(default_factory=list)
+    readers: list[tuple[float, int]] = field(default_factory=list)
+    total: int = 0
+
+
+def prepare_process() -> None:
+    """One thread a worker: they are as many as the cores, and tokens must not depend on the machine. A worker whose
+    parent was killed ends too."""
+    torch.set_num_threads(1)
+    threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def run_shard(task: ShardTask) -> ShardResult:
+    """Codes a shard. Broken clips are in the result; OSError where the shard cannot be written."""
+    start = time.perf_counter()
+    codec = _load(task.model, task.device, task.info.precision)
+    if codec.weights_hash != task.info.weights_hash:
+        raise ValueError(f"Model '{task.model}' has changed since the run began: its weights are others.")
+    skipped: list[Skipped] = []
+    records = list(_code(codec, task, skipped))
+    order = {item.id: index for index, item in enumerate(task.items)}
+    records.sort(key=lambda record: order[record.id])
+    task.data_path.parent.mkdir(parents=True, exist_ok=True)
+    task.note_path.parent.mkdir(parents=True, exist_ok=True)
+    with published(task.data_path) as partial:
+        shard_format(task.format).write(partial, records, task.info, task.first)
+    result = ShardResult(
+        number=task.number,
+        clips=len(records),
+        tokens=sum(len(record.tokens) for record in records),
+        audio_seconds=sum(record.seconds for record in records),
+        skipped=tuple(sorted(skipped, key=lambda entry: order[entry.id])),
+        elapsed=time.perf_counter() - start,
+    )
+    write_text(task.note_path, result.to_note())
+    return result
+
+
+def _code(codec: Codec, task: ShardTask, skipped: list[Skipped]) -> Iterator[TokenRecord]:
+    batch = _Batch()
+    most = int(BATCH_SECONDS * codec.sample_rate)
+    for item in task.items:
+        try:
+            with AudioReader(item.path) as reader:
+                blocks = _mono(reader, codec.sample_rate)
+                held, total = [], 0
+                for block in blocks:
+                    held.append(block)
+                    total += block.shape[1]
+                    if total > most:
+                        counted = _Counted(held, blocks)
+                        tokens = np.concatenate(list(codec.encode_blocks(counted)), axis=1)[0]
+                        yield _record(task, item, tokens, counted.total, reader)
+                        break
+                else:
+                    length = (reader.samples_read / reader.sample_rate, reader.sample_rate)
+                    if batch.items and batch.total + total > most:
+                        yield from _flush(codec, task, batch)
+                        batch = _Batch()
+                    batch.items.append(item)
+                    batch.samples.append(np.concatenate(held, axis=1)[0])
+                    batch.readers.append(length)
+                    batch.total += total
+        except (ValueError, OSError) as error:
+            skipped.append(Skipped(item.id, item.path, " ".join(str(error).split())))
+    if batch.items:
+        yield from _flush(codec, task, batch)
+
+
+def _flush(codec: Codec, task: ShardTask, batch: _Batch) -> Iterator[TokenRecord]:
+    coded = codec.encode_batch(batch.samples)
+    for item, samples, (seconds, rate), tokens in zip(batch.items, batch.samples, batch.readers, coded, strict=True):
+        kept = tokens.numpy().astype(task.info.dtype)
+        yield _make(item, kept, len(samples), seconds, rate)
+
+
+def _record(task: ShardTask, item: Item, tokens: np.ndarray, length: int, reader: AudioReader) -> TokenRecord:
+    seconds = reader.samples_read / reader.sample_rate
+    return _make(item, tokens.astype(task.info.dtype), length, seconds, reader.sample_rate)
+
+
+def _make(item: Item, tokens: np.ndarray, length: int, seconds: float, rate: int) -> TokenRecord:
+    return TokenRecord(item.id, tokens, length, seconds, rate, item.speaker, item.split, item.text, item.source)
+
+
+def _mono(reader: AudioReader, sample_rate: int) -> Iterator[np.ndarray]:
+    """Blocks [1, t]: the mean of the channels."""
+    for block in reader.blocks(sample_rate):
+        yield block if block.shape[0] == 1 else block.mean(axis=0, keepdims=True, dtype=np.float32)
+
+
+class _Counted:
+    """Blocks read already, then the rest; counts their samples."""
+
+    def __init__(self, held: list[np.ndarray], rest: Iterator[np.ndarray]) -> None:
+        self._held, self._rest, self.total = held, rest, 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        while self._held:
+            yield self._count(self._held.pop(0))
+        for block in self._rest:
+            yield self._count(block)
+
+    def _count(self, block: np.ndarray) -> np.ndarray:
+        self.total += block.shape[1]
+        return block
+
+
+@lru_cache(maxsize=1)
+def _load(model: str, device: str, precision: Precision) -> Codec:
+    return Codec.from_pretrained(model, device, precision)
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
