@@ -121,42 +121,126 @@ class TransformerConfig:
             )
 
 
+SCALAR_KINDS = ("fsq", "fsp")
+SEVERAL_KINDS = ("rvq", "pvq", "msrvq")
+BINARY_KINDS = ("lfq", "bsq")
+
+
+@dataclass(frozen=True)
+class QuantizerOptions:
+    """Options of the quantizers that are there for comparison; fsq, fsp, vp and none have none of them."""
+
+    decay: float = 0.99
+    """Of moving averages: vq, rotation, rvq, pvq, msrvq, nsvq."""
+    commitment: float = 0.25
+    """Weight of the commitment loss."""
+    kmeans_init: bool = False
+    """vq and its kin: the codebook starts at k-means of the first batch."""
+    restart_below: float = 0.0
+    """vq and its kin: a code whose moving count a batch is below this restarts at a latent; 0 never does."""
+    direction_variance: float = 5e-3
+    """Variance of the noise on the direction of directional."""
+    transform: Literal["linear", "low_rank", "mlp"] = "linear"
+    """Of the codebook of gritvq."""
+    radius: Literal["identity", "log", "sqrt", "tanh"] = "identity"
+    """The radius function f of gritvq."""
+    entropy_weight: float = 0.1
+    """Of the entropy loss of lfq and bsq."""
+    prior_weight: float = 0.01
+    """Of the terms of sqvae, gmvq and vaevq that come from their evidence bound."""
+    transport_weight: float = 1.0
+    """Of the Wasserstein distance of vqwae."""
+    temperature: float = 1.0
+    """Of drawing codes (sqvae, gmvq, hypervq), of the kernel (nsvq), of the entropy (lfq, bsq); the pull l of scq."""
+    final_temperature: float = 0.1
+    """Where nsvq, sqvae, gmvq and hypervq end, geometrically, after ``anneal_steps``."""
+    anneal_steps: int = 200
+
+    def __post_init__(self) -> None:
+        _check_types(self, "quantizer.options")
+        _require(0 <= self.decay < 1, "quantizer.options.decay", self.decay, "at least 0 and below 1")
+        for name in ("commitment", "restart_below", "direction_variance", "entropy_weight", "prior_weight",
+                     "transport_weight", "anneal_steps"):
+            _require(getattr(self, name) >= 0, f"quantizer.options.{name}", getattr(self, name), "0 or more")
+        for name in ("temperature", "final_temperature"):
+            _require(getattr(self, name) > 0, f"quantizer.options.{name}", getattr(self, name), "a positive number")
+
+    def annealed(self, step: int) -> float:
+        """The temperature of a step."""
+        share = min(1.0, step / max(1, self.anneal_steps))
+        return self.temperature * (self.final_temperature / self.temperature) ** share
+
+
 @dataclass(frozen=True)
 class QuantizerConfig:
-    """The one quantizer: finite scalar quantisation (fsq), perturbation (fsp) or vector perturbation (vp)."""
+    """The one quantizer: finite scalar quantisation (fsq), perturbation (fsp) or vector perturbation (vp).
 
-    kind: Literal["fsq", "fsp", "vp"] = "fsp"
+    The other kinds are there to be compared with (docs/quantizers.md); "none" passes features without quantisation.
+    """
+
+    kind: Literal[
+        "fsq", "fsp", "vp", "none", "vq", "rotation", "directional", "simvq", "gritvq", "rvq", "pvq", "msrvq", "lfq",
+        "bsq", "nsvq", "transvq", "fvq", "sqvae", "gmvq", "vaevq", "scq", "hypervq", "vqwae",
+    ] = "fsp"
     levels: tuple[int, ...] = (7, 7, 7, 7, 7, 7)
-    """Levels of each scalar (fsq, fsp); empty for vp."""
+    """Levels of each scalar (fsq, fsp), codes of each codebook (rvq, pvq, msrvq); empty for the others."""
     variant: Literal["sqcodec", "l3ac"] = "sqcodec"
     """Arithmetic of fsq: SQCodec's "taae_fsq" or L3AC's "super_fsq"."""
     activation: Literal["tanh", "normal", "sigmoid", "laplace", "cauchy"] = "tanh"
     """The distribution function g of fsp."""
     noise_rate: float = 0.5
-    """Share of the latents that see noise instead of rounding in training."""
+    """Share of the latents that see noise instead of rounding in training (fsq, fsp)."""
     dim: int = 0
-    """Dimensions d of vp's code vectors."""
+    """Dimensions d of code vectors; left out for fsq and fsp."""
     size: int = 0
-    """Codes K of vp."""
+    """Codes K of one codebook; left out for kinds with levels and for none."""
+    strides: tuple[int, ...] = ()
+    """Tokens that share a code of each codebook of msrvq, such as [2, 1]."""
+    options: QuantizerOptions = field(default_factory=QuantizerOptions)
 
     def __post_init__(self) -> None:
         _check_types(self, "quantizer")
         _require(0 <= self.noise_rate <= 1, "quantizer.noise_rate", self.noise_rate, "between 0 and 1")
-        if self.kind == "vp":
-            _require(not self.levels, "quantizer.levels", self.levels, "empty ([]) for vp: give dim and size")
-            _require(1 <= self.dim <= 64, "quantizer.dim", self.dim, "between 1 and 64")
-            _require(2 <= self.size <= 2**31, "quantizer.size", self.size, "between 2 and 2^31")
-        else:
+        has_levels = self.kind in SCALAR_KINDS + SEVERAL_KINDS
+        if has_levels:
             _require(len(self.levels) > 0, "quantizer.levels", self.levels, "at least one number of levels")
             _require(min(self.levels) >= 2, "quantizer.levels", self.levels, "2 or more each")
+        else:
+            _require(not self.levels, "quantizer.levels", self.levels, f"empty ([]) for {self.kind}: give dim and size")
+        if self.kind in SCALAR_KINDS:
             _require(self.dim == 0 and self.size == 0, "quantizer.dim/size", (self.dim, self.size),
                      f"left out for {self.kind}: its levels say them")
+        else:
+            _require(1 <= self.dim <= 64, "quantizer.dim", self.dim, "between 1 and 64")
+        if has_levels or self.kind == "none":
+            _require(self.size == 0, "quantizer.size", self.size, f"left out for {self.kind}")
+        else:
+            _require(2 <= self.size <= 2**31, "quantizer.size", self.size, "between 2 and 2^31")
+        if self.kind in BINARY_KINDS:
+            _require(self.size == 2**self.dim, "quantizer.size", self.size, f"2^dim ({2**self.dim}) for {self.kind}")
+        if self.kind == "pvq":
+            _require(self.dim % len(self.levels) == 0, "quantizer.dim", self.dim,
+                     f"a multiple of the number of codebooks ({len(self.levels)})")
+        if self.kind == "msrvq":
+            _require(len(self.strides) == len(self.levels) and min(self.strides, default=0) >= 1, "quantizer.strides",
+                     self.strides, f"one number of tokens for each of {len(self.levels)} codebooks")
+        else:
+            _require(not self.strides, "quantizer.strides", self.strides, f"left out for {self.kind}")
         _require(self.codebook_size < 2**62, "quantizer.levels", self.levels, "a product below 2^62")
 
     @property
     def codebook_size(self) -> int:
-        """Number of codes K."""
-        return self.size if self.kind == "vp" else math.prod(self.levels)
+        """Number of tokens K that there are: codes, or the product over several codebooks; 1 for none."""
+        return self.size or math.prod(self.levels)
+
+    @property
+    def token_bits(self) -> float:
+        """Nominal bits a token: log2(K), less where tokens share codes; infinite for none."""
+        if self.kind == "none":
+            return math.inf
+        if self.kind == "msrvq":
+            return sum(math.log2(size) / stride for size, stride in zip(self.levels, self.strides, strict=True))
+        return math.log2(self.codebook_size)
 
 
 @dataclass(frozen=True)
@@ -230,6 +314,9 @@ class ModelConfig:
                 "transformer.exact_window = false makes tokens depend on where a recording starts: "
                 "set it to true in a causal network"
             )
+        for stride in self.quantizer.strides:
+            _require(self.transformer.tokens_per_frame % stride == 0, "quantizer.strides", self.quantizer.strides,
+                     f"divisors of transformer.tokens_per_frame ({self.transformer.tokens_per_frame})")
         if self.encoder.hop_length != self.decoder.hop_length:
             raise ValueError(
                 "encoder and decoder disagree on the samples per frame: "
@@ -254,8 +341,8 @@ class ModelConfig:
 
     @property
     def bit_rate(self) -> float:
-        """Nominal bit/s: log2(K) bits a token."""
-        return self.token_rate * math.log2(self.codebook_size)
+        """Nominal bit/s: log2(K) bits a token (see ``QuantizerConfig.token_bits``)."""
+        return self.token_rate * self.quantizer.token_bits
 
     @property
     def pad_multiple(self) -> int:

@@ -1,9 +1,10 @@
-"""The one quantizer of a codec: FSQ, FSP (scalar) or VP (vector), behind one interface."""
+"""The one quantizer of a codec: FSQ, FSP (scalar) or VP (vector), behind one interface, and others to compare with."""
 
 from __future__ import annotations
 
 from sqcodec.config import QuantizerConfig
 from sqcodec.quantizers.base import Quantizer, QuantizerOutput, join_digits, split_digits
+from sqcodec.quantizers.compared import build_compared
 from sqcodec.quantizers.perturbation import PerturbationOptions, VectorPerturbation
 from sqcodec.quantizers.scalar import FSP, FSQ
 from sqcodec.quantizers.vector import VectorQuantizer
@@ -28,4 +29,6 @@ def build_quantizer(config: QuantizerConfig, feature_dim: int) -> Quantizer:
         return FSQ(feature_dim, config.levels, config.noise_rate, config.variant)
     if config.kind == "fsp":
         return FSP(feature_dim, config.levels, config.noise_rate, config.activation)
-    return VectorQuantizer(feature_dim, config.dim, config.size)
+    if config.kind == "vp":
+        return VectorQuantizer(feature_dim, config.dim, config.size)
+    return build_compared(config, feature_dim)
