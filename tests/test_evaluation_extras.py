@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import soundfile
 
 from sqcodec.evaluation import scorers
 from sqcodec.evaluation.evaluate import Options, evaluate
-from sqcodec.evaluation.extras import MissingExtra
+from sqcodec.evaluation.extras import MissingExtra, stand_in
 from sqcodec.evaluation.publish import publish
 from sqcodec.evaluation.recognition import normalise
 from sqcodec.evaluation.scorers import Pair, all_metrics, score, scorers_for
@@ -96,6 +97,56 @@ def test_transformers_codecs_use_as_many_codebooks_as_fit(folder: Path, tmp_path
         assert coded.tokens.shape == (150, count) and coded.payload_bits == 150 * count * 6
     with pytest.raises(ValueError, match="lowest rate of this model is 0.3 kbit/s"):
         make_system(f"hf:{tmp_path / 'dac'}:0.1")
+
+
+def test_codecs_of_other_packages_say_what_they_need(tmp_path: Path) -> None:
+    with pytest.raises(MissingExtra, match="no weights file"):
+        make_system(f"dac:{tmp_path / 'none.pth'}:6")
+    with pytest.raises(MissingExtra, match="config.json"):
+        make_system(f"snac:{tmp_path}")
+
+
+def test_dac_of_its_own_package(folder: Path, tmp_path: Path) -> None:
+    with stand_in("torchaudio"):
+        dac = pytest.importorskip("dac")
+    model = dac.DAC(
+        encoder_dim=4, encoder_rates=[8, 40], latent_dim=16, decoder_dim=32, decoder_rates=[40, 8], n_codebooks=3,
+        codebook_size=64, codebook_dim=4, sample_rate=RATE,
+    )  # fmt: skip
+    model.save(tmp_path / "tiny.pth")
+    (utterance,) = list_utterances(folder)
+    for text, count in ((f"dac:{tmp_path / 'tiny.pth'}", 3), (f"dac:{tmp_path / 'tiny.pth'}:0.7", 2)):
+        system = make_system(text)
+        coded = system.code(utterance)
+        assert system.info().bit_rate == pytest.approx(count * 6 * 50)
+        assert coded.tokens.shape == (150, count) and len(coded.samples) == 3 * RATE
+    with pytest.raises(ValueError, match="lowest rate"):
+        make_system(f"dac:{tmp_path / 'tiny.pth'}:0.1")
+
+
+def test_snac_of_its_own_package(folder: Path, tmp_path: Path) -> None:
+    snac = pytest.importorskip("snac")
+    torch = pytest.importorskip("torch")
+    config = {
+        "sampling_rate": RATE, "encoder_dim": 4, "encoder_rates": [8, 40], "decoder_dim": 32, "decoder_rates": [40, 8],
+        "attn_window_size": None, "codebook_size": 64, "codebook_dim": 4, "vq_strides": [2, 1],
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    torch.save(snac.SNAC(**config).state_dict(), tmp_path / "pytorch_model.bin")
+    (utterance,) = list_utterances(folder)
+    system = make_system(f"snac:{tmp_path}")
+    coded = system.code(utterance)
+    assert system.info().bit_rate == pytest.approx(6 * (50 + 25)) and coded.payload_bits == 225 * 6
+    assert len(coded.samples) == 3 * RATE
+
+
+def test_peak_memory_is_measured_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = Options(str(folder), ["opus:6", "original"], folder.parent / "out", metrics=["stoi"], jobs=1, memory=True)
+    if shutil.which("opusenc") is None:
+        pytest.skip("opusenc is not here")
+    peaks = [evaluate(options).summary["opus-6"]["peak_mib"] for _ in range(2)]
+    assert peaks[0] == peaks[1] and 1 < peaks[0] < 200
+    assert evaluate(options).summary["original"]["peak_mib"] is None
 
 
 def test_exports_for_other_toolkits(folder: Path) -> None:

@@ -16,7 +16,8 @@ _EXAMPLE = """examples:
 
 systems for --baselines:
   original  opus:KBPS  opus-wb:KBPS  codec2:MODE  speex:QUALITY  speex-nb:QUALITY  mp3:KBPS  lyra:KBPS
-  hf:FOLDER[:KBPS] (EnCodec, DAC, Mimi)  dir:NAME=PATH (a folder of somebody's outputs)
+  hf:FOLDER[:KBPS] (EnCodec, DAC, Mimi)  dac:FILE[:KBPS]  snac:FOLDER
+  dir:NAME=PATH (a folder of somebody's outputs)
 """
 
 
@@ -73,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
         device=arguments.device,
         command="sqcodec " + shlex.join(sys.argv[1:]),
+        memory=True,
         strict=arguments.metrics not in choices,
     )
     results = evaluate(options, None if arguments.quiet else _Bar())

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .extras import MissingExtra, version
+from .memory import peak_memory
 from .results import Results, Row, RowStore
 from .scorers import REFERENCE_RATE, all_metrics, core_metrics, scorers_for
 from .summary import break_down, compare, summarise
@@ -29,6 +30,7 @@ class Options:
     """What to evaluate. `systems` are texts as `make_system` takes, the first one is what others are compared with.
 
     `metrics`: names; empty means the core ones. `jobs`: processes; 0 means one for each core that is allowed.
+    `memory`: also measure each system's peak memory, in a process of its own.
     `strict`: a system or metric that cannot run is an error rather than left out and reported.
     """
 
@@ -41,6 +43,7 @@ class Options:
     jobs: int = 0
     device: str = "cpu"
     command: str = ""
+    memory: bool = False
     strict: bool = False
 
 
@@ -70,7 +73,8 @@ def evaluate(options: Options, progress: Callable[[int, int], None] | None = Non
         if progress:
             progress(done, total)
     rows = [store.rows[system_key(text), u.name] for text in infos for u in utterances]
-    return _results(options, infos, metrics, left_out, rows)
+    peaks = _peaks(options, infos, utterances, store) if options.memory else {}
+    return _results(options, infos, metrics, left_out, rows, peaks)
 
 
 def _usable_metrics(options: Options, left_out: dict[str, str]) -> list[str]:
@@ -179,8 +183,27 @@ def _collect(pool: ProcessPoolExecutor, tasks: list[Task]) -> Iterator[list[Row]
             future.cancel()
 
 
+def _peaks(
+    options: Options, infos: dict[str, SystemInfo], utterances: list[Utterance], store: RowStore
+) -> dict[str, float]:
+    """Peak memory by system, on the longest clip that all of them coded."""
+    by_clip = [[store.rows[system_key(text), clip.name] for text in infos] for clip in utterances]
+    coded = [(rows[0].seconds, i) for i, rows in enumerate(by_clip) if all(row.status == "ok" for row in rows)]
+    if not coded:
+        return {}
+    longest = max(coded)[1]
+    fingerprints = {text: row.fingerprint for text, row in zip(infos, by_clip[longest], strict=True)}
+    found = peak_memory(fingerprints, utterances[longest], options.out, options.device)
+    return {system_key(text): peak for text, peak in found.items()}
+
+
 def _results(
-    options: Options, infos: dict[str, SystemInfo], metrics: list[str], left_out: dict[str, str], rows: list[Row]
+    options: Options,
+    infos: dict[str, SystemInfo],
+    metrics: list[str],
+    left_out: dict[str, str],
+    rows: list[Row],
+    peaks: dict[str, float],
 ) -> Results:
     known = all_metrics()
     systems = {system_key(text): {"text": text, **asdict(info)} for text, info in infos.items()}
@@ -188,6 +211,9 @@ def _results(
     for scorer in scorers_for(metrics):
         versions.update(scorer.versions())
     first = next(iter(systems))
+    summary = summarise(rows, systems, metrics, options.out)
+    for system, values in summary.items():
+        values["peak_mib"] = peaks.get(system)
     return Results(
         command=options.command,
         created=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -196,7 +222,7 @@ def _results(
         versions=versions,
         metrics={name: asdict(known[name]) for name in known if name in metrics},
         systems=systems,
-        summary=summarise(rows, systems, metrics, options.out),
+        summary=summary,
         breakdowns={by: break_down(rows, systems, metrics, by) for by in ("source", "speaker")},
         comparisons=compare(rows, first, systems, [name for name in metrics]),
         left_out=left_out,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
+import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 
@@ -33,3 +36,26 @@ def version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "missing"
+
+
+@contextlib.contextmanager
+def stand_in(name: str) -> Iterator[None]:
+    """An empty module under `name` while the real one cannot be imported: for packages that import it in vain."""
+    if name in sys.modules or _imports(name):
+        yield
+        return
+    sys.modules[name] = ModuleType(name)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+def _imports(name: str) -> bool:
+    if importlib.util.find_spec(name) is None:
+        return False
+    try:
+        importlib.import_module(name)
+    except (ImportError, OSError, RuntimeError):
+        return False
+    return True

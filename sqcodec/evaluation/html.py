@@ -14,7 +14,7 @@ import soundfile
 
 from .images import peak_level, spectrogram_png
 from .plots import PALETTE, Axis, Point, Series, axis_for, plot, strips
-from .report import heading, kbps
+from .report import heading, kbps, number
 from .results import Results, Row
 from .work import clip_path
 
@@ -64,7 +64,7 @@ def _asset(name: str) -> str:
 def _table(results: Results) -> str:
     metrics = results.metrics
     heads = ["system", "kbit/s nominal", "kbit/s actual", *(heading(metric) for metric in metrics.values())]
-    heads += ["× real time, encode", "decode", "clips"]
+    heads += ["× real time, encode", "decode", "peak MiB", "clips"]
     best = {name: _best(results, name) for name in metrics}
     body = []
     for system, summary in results.summary.items():
@@ -75,6 +75,7 @@ def _table(results: Results) -> str:
             mark = " class='best'" if best[name] == system else ""
             cells.append(f"<td{mark}>{_interval(summary['metrics'].get(name), metric['digits'])}</td>")
         cells += [f"<td>{_speed(summary[key])}</td>" for key in ("encode_speed", "decode_speed")]
+        cells.append(f"<td>{number(summary.get('peak_mib'), 0)}</td>")
         failed = f" <span class='bad'>{summary['failed']} failed</span>" if summary["failed"] else ""
         cells.append(f"<td>{summary['clips'] - summary['failed']}{failed}</td>")
         ours = " class='ours'" if info["text"].startswith("sqcodec:") else ""
@@ -82,7 +83,7 @@ def _table(results: Results) -> str:
     note = (
         "Mean ± half the 95 % bootstrap interval over clips. Bold: best of the codecs. Actual rate: what the decoder "
         "needs, without container. Speeds were taken while other clips were coded; <code>sqcodec profile</code> "
-        "measures them alone. A click on a head sorts."
+        "measures them alone. Memory: the process that codes the longest clip. A click on a head sorts."
     )
     return (
         f"<div class='scroll'><table id='quality'><thead><tr>{_heads(heads)}</tr></thead>"

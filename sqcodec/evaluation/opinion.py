@@ -7,16 +7,13 @@ that is clean but not what was said. All take 16 kHz.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
-import sys
-import types
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from .extras import require
+from .extras import require, stand_in
 from .scorers import Pair
 
 
@@ -66,30 +63,7 @@ def distillmos(pair: Pair) -> dict[str, float]:
 def _distillmos() -> Any:
     """The model. The package imports torchaudio, which does not load beside a CPU-only PyTorch, for reading files
     only: an empty module stands in for it during the import."""
-    with _stand_in("torchaudio"):
+    with stand_in("torchaudio"):
         package = require("distillmos", "mos", "DistillMOS")
     with contextlib.redirect_stdout(io.StringIO()):
         return package.ConvTransformerSQAModel().eval()
-
-
-@contextlib.contextmanager
-def _stand_in(name: str):  # noqa: ANN202
-    """An empty module under `name` while the real one cannot be imported."""
-    if name in sys.modules or _imports(name):
-        yield
-        return
-    sys.modules[name] = types.ModuleType(name)
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
-def _imports(name: str) -> bool:
-    if importlib.util.find_spec(name) is None:
-        return False
-    try:
-        importlib.import_module(name)
-    except (ImportError, OSError, RuntimeError):
-        return False
-    return True

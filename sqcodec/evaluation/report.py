@@ -27,7 +27,7 @@ def markdown(results: Results) -> str:
         "needs. ↑ higher is better, ↓ lower is better.",
         "",
     ]
-    parts += _left_out(results) + _failures(results) + _codebooks(results) + _comparisons(results)
+    parts += _left_out(results) + _failures(results) + _costs(results) + _codebooks(results) + _comparisons(results)
     parts += _breakdown(results, "source")
     parts += ["## Versions", "", ", ".join(f"{name} {value}" for name, value in results.versions.items()), ""]
     tools = {v for info in results.systems.values() for v in (f"{k}: {x}" for k, x in info["versions"].items())}
@@ -96,6 +96,26 @@ def _failures(results: Results) -> list[str]:
     more = len(lines) - MAX_FAILURES_SHOWN
     tail = [f"- and {more} more, in results.json"] if more > 0 else []
     return ["## Clips that went wrong", "", *lines[:MAX_FAILURES_SHOWN], *tail, ""]
+
+
+def _costs(results: Results) -> list[str]:
+    rows = [["system", "encode", "decode", "peak memory (MiB)"]]
+    for system, summary in results.summary.items():
+        cells = [number(summary[name], 1) for name in ("encode_speed", "decode_speed")]
+        cells.append(number(summary.get("peak_mib"), 0))
+        if any(cell != "-" for cell in cells):
+            rows.append([results.systems[system]["label"], *cells])
+    note = (
+        "Times real time of one worker while others were busy (`sqcodec profile` measures alone), with the start of "
+        "the tool's process where there is one. Memory: of the process that codes the longest clip, with Python and "
+        "PyTorch where it runs in them."
+    )
+    return ["## Speed and memory", "", *_table(rows), "", note, ""] if len(rows) > 1 else []
+
+
+def number(value: float | None, digits: int) -> str:
+    """'12.3', or a dash."""
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _codebooks(results: Results) -> list[str]:

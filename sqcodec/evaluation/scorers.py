@@ -106,6 +106,15 @@ SCORERS: tuple[Scorer, ...] = (
     _extra("opinion", "distillmos", "mos", "distillmos", Metric("distillmos", "DistillMOS", True)),
     _extra("speaker", "speaker_similarity", "speaker", "resemblyzer", Metric("speaker", "speaker", True, digits=3)),
     _extra(
+        "squim",
+        "squim",
+        "squim",
+        "torchaudio",
+        Metric("squim_stoi", "SQUIM-STOI", True, digits=3),
+        Metric("squim_pesq", "SQUIM-PESQ", True),
+        Metric("squim_si_sdr", "SQUIM-SI-SDR", True, "dB", 1),
+    ),
+    _extra(
         "recognition",
         "error_rates",
         "wer",

@@ -10,6 +10,8 @@ A system is named by a text, such as `opus:6`, from which every worker process b
     mp3:KBPS             MP3 by LAME at 16 kHz
     lyra:KBPS            Lyra 2 at 3.2, 6 or 9.2 (its folder: environment variable SQCODEC_LYRA_DIR)
     hf:FOLDER[:KBPS]     EnCodec, DAC or Mimi weights in the transformers format
+    dac:FILE[:KBPS]      DAC weights in its authors' format, by `descript-audio-codec`
+    snac:FOLDER          SNAC weights in its authors' format, by `snac`
     dir:NAME=PATH        a folder of somebody's outputs, one file named like each clip
     sqcodec:NAME|FOLDER  a model of this package (what `--model` means)
 """
@@ -79,6 +81,8 @@ _KINDS = {  # kind -> module, class or function that takes (kind, the text after
     "mp3": ("baselines", "Mp3"),
     "lyra": ("lyra", "Lyra"),
     "hf": ("neural", "TransformersCodec"),
+    "dac": ("packages", "Dac"),
+    "snac": ("packages", "Snac"),
     "sqcodec": ("models", "SqcodecModel"),
 }
 
@@ -105,8 +109,8 @@ def system_key(text: str) -> str:
         return _safe(setting.partition("=")[0])
     if kind == "sqcodec":
         return _safe(setting.rstrip("/").split("/")[-1])
-    if kind == "hf":
-        return _safe(f"hf-{setting.rstrip('/').split('/')[-1]}")
+    if kind in ("hf", "dac", "snac"):
+        return _safe(f"{kind}-{setting.rstrip('/').split('/')[-1]}")
     return _safe(text)
 
 
