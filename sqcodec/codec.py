@@ -137,7 +137,7 @@ class Codec:
         if not isinstance(self.network, FrameNetwork):
             return None
         with torch.inference_mode():
-            return EncoderSteps(self.network, self._step_options).requires_grad_(False)
+            return EncoderSteps(self.network, self._step_options)
 
     @cached_property
     def decoder_steps(self) -> DecoderSteps | None:
@@ -145,7 +145,7 @@ class Codec:
         if not isinstance(self.network, FrameNetwork):
             return None
         with torch.inference_mode():
-            return DecoderSteps(self.network, self._step_options).requires_grad_(False)
+            return DecoderSteps(self.network, self._step_options)
 
     @property
     def _step_options(self) -> StepOptions:

@@ -29,7 +29,7 @@ class UnitGraph(nn.Module):
     def __init__(self, step: UnitStep) -> None:
         super().__init__()
         self.feed, self.bias = step.feed, step.tap_bias
-        self.kernel = step.taps.T[:, None].contiguous()
+        self.kernel = torch.stack(step.taps, dim=1)[:, None].contiguous()
         self.state_shapes = step.state_shapes
 
     def forward(self, x: Tensor, state: list[Tensor], position: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -50,7 +50,7 @@ class AttentionGraph(nn.Module):
 
     def forward(self, x: Tensor, state: list[Tensor], position: Tensor) -> tuple[Tensor, list[Tensor]]:
         step, past = self.step, self.window - 1
-        hidden = F.layer_norm(x, step.norm_weight.shape, step.norm_weight, step.norm_bias, step.epsilon)
+        hidden = step.norm(x)
         parts = step.query_key_value(hidden).view(x.shape[0], x.shape[1], 3, step.heads, -1)
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
         keys, values = torch.cat([state[0], key], dim=2), torch.cat([state[1], value], dim=2)
@@ -96,7 +96,7 @@ class HeadGraph(nn.Module):
 
     def forward(self, x: Tensor, state: list[Tensor], position: Tensor) -> tuple[Tensor, list[Tensor]]:
         step = self.step
-        x = F.layer_norm(x, step.norm_weight.shape, step.norm_weight, step.norm_bias, step.epsilon)
+        x = step.norm(x)
         logits = step.project(x).view(x.shape[0], -1, 2, step.width)[..., : step.bins]
         magnitude, phase = logits[:, :, 0].clamp(max=step.limit).exp(), logits[:, :, 1]
         spectrum = torch.cat([magnitude * torch.cos(phase), magnitude * torch.sin(phase)], dim=-1)
@@ -144,7 +144,7 @@ class CoderGraph(nn.Module):
             x, kept = graph(x, list(state[len(after) : len(after) + count]), position)
             after += kept
         if isinstance(coder, EncoderSteps):
-            x = F.layer_norm(x, coder.norm_weight.shape, coder.norm_weight, coder.norm_bias, coder.epsilon)
+            x = coder.norm(x)
             latents = coder.to_latents(x).view(x.shape[0], -1, len(self.quantizer.levels))
             x = self.quantizer.nearest(latents)
         return x, *after

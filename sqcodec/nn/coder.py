@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from sqcodec.nn.frame import FrameTransformerLayer, FrameUnit
 from sqcodec.nn.frame_network import FrameNetwork
-from sqcodec.nn.steps import MIN_ROWS, Affine, AttentionStep, FrontStep, HeadStep, Span, StepOptions, UnitStep
+from sqcodec.nn.steps import MIN_ROWS, Affine, AttentionStep, FrontStep, HeadStep, Norm, Span, StepOptions, UnitStep
 
 Step = FrontStep | UnitStep | AttentionStep | HeadStep
 
@@ -38,30 +37,27 @@ class FrameState:
     tensors: list[Tensor]
 
 
-class FrameSteps(nn.Module):
+class FrameSteps:
     """A chain of steps. A subclass says what comes before the first and after the last."""
 
-    steps: nn.ModuleList
-
     def __init__(self, network: FrameNetwork) -> None:
-        super().__init__()
         self.window = network.config.transformer.window
         self.tokens_per_frame = network.tokens_per_frame
         self.frame_length = network.frame_length
         self.quantizer = network.quantizer
-        self.steps = nn.ModuleList()
+        self.steps: list[Step] = []
 
     def initial_state(self, batch: int) -> FrameState:
         """Before the first frame: silence."""
         like = self.quantizer.project_in.weight
-        shapes = [shape for step in self.steps for shape in cast(Step, step).state_shapes]
+        shapes = [shape for step in self.steps for shape in step.state_shapes]
         return FrameState(0, [torch.zeros(batch, *shape, device=like.device) for shape in shapes])
 
     def run(self, x: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
         """All steps on padded rows; the new state knows the real ones."""
         after: list[Tensor] = []
         for step in self.steps:
-            count = len(cast(Step, step).state_shapes)
+            count = len(step.state_shapes)
             x, kept = step(x, state[len(after) : len(after) + count], span)
             after += kept
         return x, after
@@ -90,11 +86,6 @@ class FrameSteps(nn.Module):
 class EncoderSteps(FrameSteps):
     """Samples to tokens."""
 
-    norm_weight: Tensor
-    norm_bias: Tensor
-    epsilon: float
-    to_latents: Affine
-
     def __init__(self, network: FrameNetwork, options: StepOptions | None = None) -> None:
         super().__init__(network)
         options = options or StepOptions()
@@ -102,9 +93,7 @@ class EncoderSteps(FrameSteps):
         assert isinstance(norm, nn.LayerNorm)
         self.steps.append(FrontStep(network.front, network.front_project, options))
         self.steps.extend(_step(layer, options) for layer in layers)
-        self.epsilon = norm.eps
-        self.register_buffer("norm_weight", norm.weight.detach().clone())
-        self.register_buffer("norm_bias", norm.bias.detach().clone())
+        self.norm = Norm(norm)
         inward, split = network.quantizer.project_in, network.split
         per_token = split.weight.double().view(self.tokens_per_frame, -1, split.in_features)
         weight = inward.weight.double() @ per_token  # [Q, D, C]
@@ -114,26 +103,23 @@ class EncoderSteps(FrameSteps):
     def latents(self, samples: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
         """Samples [B, R * F] to what is quantised [B, R * Q, D]."""
         x, after = self.run(samples, state, span)
-        x = F.layer_norm(x, self.norm_weight.shape, self.norm_weight, self.norm_bias, self.epsilon)
-        return self.to_latents(x).view(x.shape[0], x.shape[1] * self.tokens_per_frame, -1), after
+        return self.to_latents(self.norm(x)).view(x.shape[0], x.shape[1] * self.tokens_per_frame, -1), after
 
-    def forward(self, samples: Tensor, state: FrameState) -> Tensor:
+    def __call__(self, samples: Tensor, state: FrameState) -> Tensor:
         """Samples [B, N * F] to tokens [B, N * Q]; the state moves on by N frames."""
         length, origin, parts = self.frame_length, state.position, []
         for span in self.spans(origin, samples.shape[1] // length, samples.shape[0]):
             first = (span.start - origin) * length
             part = samples[:, first : first + span.count * length]
-            part = F.pad(part, (0, (self.rows(span.count) - span.count) * length))
+            part = _lengthened(part, self.rows(span.count) * length)
             latents, state.tensors = self.latents(part, state.tensors, span)
             parts.append(self.quantizer.nearest(latents)[:, : span.count * self.tokens_per_frame])
             state.position += span.count
-        return torch.cat(parts, dim=1) if parts else samples.new_zeros(samples.shape[0], 0, dtype=torch.int64)
+        return _joined(parts) if parts else samples.new_zeros(samples.shape[0], 0, dtype=torch.int64)
 
 
 class DecoderSteps(FrameSteps):
     """Tokens to samples."""
-
-    from_codes: Affine
 
     def __init__(self, network: FrameNetwork, options: StepOptions | None = None) -> None:
         super().__init__(network)
@@ -153,17 +139,26 @@ class DecoderSteps(FrameSteps):
         x = self.from_codes(codes.reshape(codes.shape[0], -1, self.tokens_per_frame * codes.shape[2]))
         return self.run(x, state, span)
 
-    def forward(self, tokens: Tensor, state: FrameState) -> Tensor:
+    def __call__(self, tokens: Tensor, state: FrameState) -> Tensor:
         """Tokens [B, N * Q] to samples [B, N * F], the first ``lookahead`` of them before the recording."""
         per_frame, origin, parts = self.tokens_per_frame, state.position, []
         for span in self.spans(origin, tokens.shape[1] // per_frame, tokens.shape[0]):
             first = (span.start - origin) * per_frame
             part = tokens[:, first : first + span.count * per_frame]
-            part = F.pad(part, (0, (self.rows(span.count) - span.count) * per_frame))
+            part = _lengthened(part, self.rows(span.count) * per_frame)
             samples, state.tensors = self.samples(self.quantizer.lookup(part), state.tensors, span)
             parts.append(samples[:, : span.count * self.frame_length])
             state.position += span.count
-        return torch.cat(parts, dim=1) if parts else torch.zeros(tokens.shape[0], 0, device=tokens.device)
+        return _joined(parts) if parts else torch.zeros(tokens.shape[0], 0, device=tokens.device)
+
+
+def _lengthened(x: Tensor, length: int) -> Tensor:
+    """x [B, T] with zeros behind."""
+    return F.pad(x, (0, length - x.shape[1])) if length > x.shape[1] else x
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def _step(layer: nn.Module, options: StepOptions) -> Step:

@@ -37,8 +37,9 @@ class EncoderStream:
     def push(self, samples: Tensor) -> Tensor:
         """float32 [B, T] to int64 [B, tokens of the frames that are complete now]."""
         state, length = self.state, self.steps.frame_length
-        samples = torch.cat([state.pending, samples.to(state.pending.device)], dim=1)
-        state.total += samples.shape[1] - state.pending.shape[1]
+        state.total += samples.shape[1]
+        samples = samples.to(state.pending.device)
+        samples = torch.cat([state.pending, samples], dim=1) if state.pending.shape[1] else samples
         whole = samples.shape[1] // length * length
         state.pending = samples[:, whole:].clone()
         return self.steps(samples[:, :whole], state.layers)
