@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
 
     from sqcodec.codec import Codec, Precision
     from sqcodec.config import ModelConfig
+    from sqcodec.streaming import StreamDecoder, StreamEncoder
 
-__all__ = ["Codec", "ModelConfig", "load"]
+__all__ = ["Codec", "ModelConfig", "StreamDecoder", "StreamEncoder", "load"]
+
+_HOMES = {"Codec": "codec", "ModelConfig": "config", "StreamDecoder": "streaming", "StreamEncoder": "streaming"}
 
 
 def load(model: str | Path = "speech-3k", device: str = "cpu", precision: Precision = "float32") -> Codec:
@@ -28,12 +32,6 @@ def load(model: str | Path = "speech-3k", device: str = "cpu", precision: Precis
 
 def __getattr__(name: str) -> object:
     # torch is imported when it is needed, so that the command line answers at once.
-    if name == "Codec":
-        from sqcodec.codec import Codec
-
-        return Codec
-    if name == "ModelConfig":
-        from sqcodec.config import ModelConfig
-
-        return ModelConfig
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"sqcodec.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'sqcodec' has no attribute {name!r}")
