@@ -38,8 +38,8 @@ class Speed:
 @dataclass(frozen=True)
 class Profile:
     """The efficiency table of a model. Rates: Hz, bit/s. MACs are per second of audio. Latency in milliseconds:
-    `frame_ms` until a token's audio is in, `lookahead_ms` that a causal model waits beyond it (None: the model is
-    not causal and needs the whole signal)."""
+    `frame_ms` until a frame's audio is in (all its tokens are known at once), `lookahead_ms` that a causal model
+    waits beyond it (None: the model is not causal and needs the whole signal)."""
 
     model: str
     sample_rate: int
@@ -95,7 +95,7 @@ def profile(
         decoder_parameters=parts["decoder"],
         encode_macs=encode_macs,
         decode_macs=decode_macs,
-        frame_ms=1000 * codec.hop_length / codec.sample_rate,
+        frame_ms=1000 * (codec.latency - codec.lookahead) / codec.sample_rate,
         lookahead_ms=1000 * codec.lookahead / codec.sample_rate if config.causal else None,
         seconds=seconds,
         device=device,
