@@ -26,7 +26,11 @@ ALLOWED = {
     "streaming": {"nn", "checkpoint", "codec"},
     "export": {"nn", "quantizers", "codec"},
     "training": {"config", "nn", "quantizers", "losses", "discriminators", "data", "checkpoint"},
+    "study": {"config", "data", "evaluation", "nn", "quantizers", "training"},
     "tokens": {"config", "audio", "data", "registry", "checkpoint", "codec", ""},
+    "vocabulary": set(),
+    "hf": {"config", "nn", "codec"},
+    "lm": {"tokens", "vocabulary", "codec", "audio", "checkpoint"},
     "evaluation": {"config", "audio", "container", "nn", "quantizers", "registry", "checkpoint", "codec", "data", ""},
 }
 """What each part may import from the package ("" is the package itself). cli may import everything."""

@@ -34,7 +34,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--model", metavar="NAME|FOLDER", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
     parser.add_argument("--split", metavar="NAME", help="only this split of the manifest")
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray needs the extra 'ray'")
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray", "serial"),
+        default="local",
+        help="local: a pool of processes; ray: a Ray cluster (extra 'ray'); serial: this process",
+    )
     parser.add_argument("--workers", type=positive, metavar="N", help="processes of one thread; default: all cores")
     parser.add_argument("--part", default="1/1", metavar="I/N", help="this machine's share, of N with one shared DIR")
     parser.add_argument("--shard-clips", type=positive, default=500, metavar="N", help="most clips a shard")

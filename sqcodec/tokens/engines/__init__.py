@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sqcodec.tokens.plan import ShardTask
-from sqcodec.tokens.worker import ShardResult
+import torch
 
-ENGINES = ("local", "ray")
+from sqcodec.tokens.plan import ShardTask
+from sqcodec.tokens.worker import ShardResult, run_shard
+
+ENGINES = ("local", "ray", "serial")
 
 
 def run_tasks(engine: str, tasks: Sequence[ShardTask], workers: int) -> Iterator[ShardResult]:
@@ -17,6 +19,8 @@ def run_tasks(engine: str, tasks: Sequence[ShardTask], workers: int) -> Iterator
         ValueError: no such engine.
         ImportError: its package is not installed.
     """
+    if engine == "serial":
+        return _run_serial(tasks)
     if engine == "local":
         from sqcodec.tokens.engines.local import run_local
 
@@ -28,3 +32,13 @@ def run_tasks(engine: str, tasks: Sequence[ShardTask], workers: int) -> Iterator
             raise ImportError(f"Engine ray needs the package '{error.name}': pip install 'sqcodec[ray]'.") from error
         return run_ray(tasks, workers)
     raise ValueError(f"Unknown engine {engine!r}. Choose one of: {', '.join(ENGINES)}")
+
+
+def _run_serial(tasks: Sequence[ShardTask]) -> Iterator[ShardResult]:
+    """In this process, with one thread as elsewhere: for a single GPU, and for finding mistakes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield from map(run_shard, tasks)
+    finally:
+        torch.set_num_threads(threads)
