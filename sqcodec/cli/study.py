@@ -1,0 +1,48 @@
+"""``sqcodec study``: compares quantizers on one backbone."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "study",
+        help="compare quantizers on one small network",
+        description="Trains one network with every quantizer of a study, and writes tables and plots. The same command "
+        "started again goes on where it stopped.",
+        epilog="example: sqcodec study recipes/study.toml --data corpus/manifest.tsv --out runs/study",
+    )
+    parser.add_argument("study", help="study file (.toml)")
+    parser.add_argument("--data", metavar="MANIFEST|FOLDER", help="manifest (.tsv, .jsonl) or folder of audio")
+    parser.add_argument("--out", required=True, metavar="DIR", help="results, tables and plots")
+    parser.add_argument("--cache", metavar="DIR", help="where decoded audio is kept (default: in --out)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe entry")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...; default: cpu, one thread")
+    parser.add_argument("--retry", action="store_true", help="run again what failed")
+    parser.add_argument("--report-only", action="store_true", help="write tables and plots of what there is")
+    parser.add_argument("--no-plots", action="store_true", help="tables only (plots need matplotlib)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import logging
+
+    from sqcodec.study.plan import load_plan
+    from sqcodec.study.report import write_report
+    from sqcodec.study.run import run_study
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("sqcodec.training").setLevel(logging.WARNING)
+    overrides = list(arguments.set)
+    if arguments.data:
+        overrides.append(f"data.manifest={arguments.data}")
+    plan = load_plan(arguments.study, overrides)
+    if not arguments.report_only:
+        if not plan.recipe(plan.jobs()[0]).data.manifest:
+            raise ValueError("No corpus: give --data MANIFEST or FOLDER (or data.manifest in the base recipe).")
+        run_study(plan, arguments.out, arguments.cache, arguments.device, arguments.retry)
+    for path in write_report(plan, arguments.out, plots=not arguments.no_plots):
+        print(path)
+    return 0

@@ -1,0 +1,188 @@
+"""A study file: which quantizers, sizes and seeds, in which order. TOML.
+
+    base = "study_backbone.toml"            # the recipe of every run, relative to the study file
+    tokens = 30000                          # training tokens to count codes, and at least as many latents to fit on
+    [size.1024]                             # what "1024 codes" means for each sort of quantizer
+    levels = [8, 5, 5, 5]                   # scalar ones
+    dim = 4                                 # vectors with one codebook
+    books = [32, 32]                        # vectors with several
+    [row.fsq]                               # one line of the tables
+    label = "FSQ"
+    quantizer = { kind = "fsq", noise_rate = 0.0 }
+    [[stage]]                               # stages run one after the other, seed by seed
+    rows = ["fsq"]
+    sizes = [1024]
+    seeds = [0]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqcodec.config import BINARY_KINDS, SCALAR_KINDS, SEVERAL_KINDS
+from sqcodec.training.recipe import Recipe, load_recipe
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Size:
+    """How each sort of quantizer reaches about as many codes."""
+
+    levels: list[int]
+    dim: int
+    books: list[int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantizer. ``overrides`` are further recipe entries, such as ``adversarial.weight``."""
+
+    label: str
+    quantizer: dict[str, Any]
+    overrides: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Further recipe entries for one size."""
+    paper: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Jobs for all ``rows`` at all ``sizes``, first with the first seed, then with the next."""
+
+    rows: list[str]
+    sizes: list[int]
+    seeds: list[int]
+    steps: int = 0
+    """Training steps; 0: as the base recipe says."""
+    other_sizes: list[int] = field(default_factory=list)
+    """Numbers of codes that a trained fsq, fsp or vp is also tested with."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    row: str
+    size: int
+    seed: int
+    steps: int = 0
+    other_sizes: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"{self.row}/{self.size}/{self.seed}" + (f"/{self.steps}" if self.steps else "")
+
+
+@dataclass(frozen=True)
+class Plan:
+    path: Path
+    base: str
+    sizes: dict[int, Size]
+    rows: dict[str, Row]
+    stages: list[Stage]
+    tokens: int = 30_000
+    overrides: tuple[str, ...] = ()
+
+    def jobs(self) -> list[Job]:
+        """All runs, each once, in the order of the stages."""
+        found: dict[str, Job] = {}
+        for stage in self.stages:
+            for seed in stage.seeds:
+                for size in stage.sizes:
+                    for row in stage.rows:
+                        job = Job(row, size, seed, stage.steps, tuple(stage.other_sizes))
+                        found.setdefault(job.key, job)
+        return list(found.values())
+
+    def quantizer(self, row: str, size: int) -> dict[str, Any]:
+        """The quantizer table of a row at a size."""
+        return sized(self.rows[row].quantizer, size, self.sizes[size])
+
+    def recipe(self, job: Job) -> Recipe:
+        """The recipe of a run: the base with the row's quantizer, the study's overrides last."""
+        row = self.rows[job.row]
+        entries = {"model.quantizer": self.quantizer(job.row, job.size), "train.seed": job.seed}
+        entries |= row.overrides | row.sizes.get(str(job.size), {})
+        base = load_recipe(self.path.parent / self.base, list(self.overrides))
+        if job.steps:  # the schedule keeps its shape
+            scale = job.steps / base.train.steps
+            entries |= {"train.steps": job.steps, "train.decay_steps": round(scale * base.train.decay_steps)}
+        texts = [f"{name}={json.dumps(value)}" for name, value in entries.items()]
+        return load_recipe(self.path.parent / self.base, texts + list(self.overrides))
+
+
+def sized(quantizer: dict[str, Any], codes: int, size: Size) -> dict[str, Any]:
+    """A quantizer table with what the size adds; what the table says itself stays."""
+    kind = quantizer["kind"]
+    if kind in SCALAR_KINDS:
+        added: dict[str, Any] = {"levels": size.levels}
+    elif kind in SEVERAL_KINDS:
+        added = {"levels": size.books, "dim": size.dim}
+    elif kind in BINARY_KINDS:
+        dim = codes.bit_length() - 1
+        added = {"levels": [], "dim": dim, "size": 2**dim}
+    elif kind == "none":
+        added = {"levels": [], "dim": size.dim}
+    else:
+        added = {"levels": [], "dim": size.dim, "size": codes}
+    return added | quantizer
+
+
+def load_plan(path: str | Path, overrides: Iterable[str] = ()) -> Plan:
+    """Reads a study file. Raises FileNotFoundError, or ValueError that names the wrong entry."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No study at '{path}'.")
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"'{path}' is not valid TOML: {error}") from error
+    known = ("base", "size", "row", "stage")
+    for name in known:
+        if name not in tables:
+            raise ValueError(f"'{path}' has no entry '{name}'. A study needs: {', '.join(known)}.")
+    for name in tables:
+        if name not in (*known, "tokens"):
+            raise ValueError(f"'{path}': unknown entry '{name}'. A study has: {', '.join(known)}, tokens.")
+    sizes = {int(name): _build(Size, table, f"size.{name}") for name, table in tables["size"].items()}
+    rows = {name: _build(Row, table, f"row.{name}") for name, table in tables["row"].items()}
+    stages = [_build(Stage, table, "stage") for table in tables["stage"]]
+    plan = Plan(path, tables["base"], sizes, rows, stages, int(tables.get("tokens", 30_000)), tuple(overrides))
+    for stage in stages:
+        _check(stage.rows, rows, "row")
+        _check(stage.sizes, sizes, "size")
+    for row, size in dict.fromkeys((job.row, job.size) for job in plan.jobs()):
+        try:
+            plan.recipe(Job(row, size, 0))
+        except ValueError as error:
+            raise ValueError(f"[row.{row}] at size {size}: {error}") from error
+    return plan
+
+
+def _check(names: list, known: dict, what: str) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"Unknown {what} '{name}' in a stage. Choose from: {', '.join(map(str, known))}.")
+
+
+def _build(cls: type, table: dict[str, Any], where: str) -> Any:
+    fields = [item.name for item in dataclasses.fields(cls)]
+    for key in table:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)[0]
+            raise ValueError(f"Unknown key '{where}.{key}'. Did you mean '{near}'?")
+    try:
+        return cls(**table)
+    except TypeError as error:
+        raise ValueError(f"[{where}]: {error}") from error

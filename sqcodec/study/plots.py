@@ -1,0 +1,111 @@
+"""Plots of a study with matplotlib, as SVG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqcodec.study.summary import Line
+
+
+def write_plots(lines: list[Line], out: Path) -> list[Path]:
+    """``quality.svg``, ``sizes.svg``, ``use.svg`` and ``training.svg`` as far as there are results for them."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("Plots need matplotlib: pip install 'sqcodec[study]', or give --no-plots.") from error
+    matplotlib.use("svg")
+    matplotlib.rcParams |= {"svg.hashsalt": "sqcodec", "font.size": 8, "axes.grid": True, "grid.alpha": 0.3}
+    base = min(line.steps for line in lines)
+    lines = [line for line in lines if line.steps == base and line.runs]
+    sizes = sorted({line.size for line in lines})
+    fullest = max(sizes, key=lambda size: sum(line.size == size for line in lines))
+    ranked = sorted((line for line in lines if line.size == fullest), key=lambda line: line.mean("mel") or 0)
+    files = [_bars(ranked, fullest, out / "quality.svg"), _use(ranked, fullest, out / "use.svg")]
+    if len(sizes) > 1:
+        files.append(_sizes(lines, out / "sizes.svg"))
+    files.append(_training(ranked, out / "training.svg"))
+    return files
+
+
+def _figure(columns: int, height: float, width: float = 3.3) -> tuple[Any, Any]:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, columns, figsize=(width * columns, height), layout="constrained", squeeze=False)
+    return figure, axes[0]
+
+
+def _save(figure: Any, path: Path) -> Path:
+    from matplotlib import pyplot
+
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+    return path
+
+
+def _bars(ranked: list[Line], size: int, path: Path) -> Path:
+    """Mel distance, PESQ and STOI of every quantizer; whiskers are one standard deviation over seeds."""
+    figure, axes = _figure(3, 0.6 + 0.19 * len(ranked))
+    shown = (("mel", "mel distance (lower is better)"), ("pesq_wb", "PESQ-WB"), ("stoi", "STOI"))
+    for number, (axis, (name, label)) in enumerate(zip(axes, shown, strict=True)):
+        values = [line.mean(name) for line in ranked]
+        for place, (line, value) in enumerate(zip(ranked, values, strict=True)):
+            if value is not None:
+                axis.errorbar(value, place, xerr=line.spread(name), fmt="o", markersize=4, capsize=2, color="#2563eb")
+        axis.set_yticks(range(len(ranked)), [line.label if number == 0 else "" for line in ranked])
+        axis.invert_yaxis()
+        axis.set_xlabel(label)
+    figure.suptitle(f"Quality with about {size} codes")
+    return _save(figure, path)
+
+
+def _use(ranked: list[Line], size: int, path: Path) -> Path:
+    """Use of the codebook against quality."""
+    figure, axes = _figure(1, 4.2, 6.4)
+    for line in ranked:
+        cvu, mel = line.mean("cvu"), line.mean("mel")
+        if cvu and mel:
+            axes[0].plot(cvu, mel, "o", markersize=5)
+            axes[0].annotate(line.label, (cvu, mel), xytext=(4, 2), textcoords="offset points", fontsize=6)
+    axes[0].set_xscale("log")
+    axes[0].set_xlabel("CVU: exp(entropy of the codes) / number of codes")
+    axes[0].set_ylabel("mel distance (lower is better)")
+    axes[0].set_title(f"Using the codebook and quality, about {size} codes")
+    return _save(figure, path)
+
+
+def _sizes(lines: list[Line], path: Path) -> Path:
+    """Quality and perplexity against the number of codes, for what ran with several."""
+    figure, axes = _figure(3, 3.0)
+    rows = {line.row: line.label for line in lines}
+    for row, label in rows.items():
+        own = sorted((line for line in lines if line.row == row), key=lambda line: line.size)
+        if len(own) < 2:
+            continue
+        for axis, name in zip(axes, ("mel", "stoi", "perplexity"), strict=True):
+            points = [(line.size, line.mean(name), line.spread(name) or 0) for line in own if line.mean(name)]
+            if points:
+                axis.errorbar(*zip(*[p[:2] for p in points], strict=True), yerr=[p[2] for p in points], fmt="o-",
+                              markersize=3, linewidth=1, capsize=2, label=label)
+    for axis, label in zip(axes, ("mel distance (lower is better)", "STOI", "perplexity"), strict=True):
+        axis.set_xscale("log", base=2)
+        axis.set_xlabel("number of codes")
+        axis.set_ylabel(label)
+    axes[2].set_yscale("log")
+    axes[0].legend(fontsize=6)
+    return _save(figure, path)
+
+
+def _training(ranked: list[Line], path: Path) -> Path:
+    """Perplexity of the tokens of each training interval."""
+    figure, axes = _figure(1, 3.6, 6.4)
+    for line in ranked:
+        curve = line.runs[0].get("perplexities", [])
+        if curve and max(curve) > 1:
+            steps = [(number + 1) * line.steps / len(curve) for number in range(len(curve))]
+            axes[0].plot(steps, curve, linewidth=1, label=line.label)
+    axes[0].set_yscale("log")
+    axes[0].set_xlabel("training step")
+    axes[0].set_ylabel("perplexity of the tokens since the last point")
+    axes[0].legend(fontsize=5, ncols=2)
+    return _save(figure, path)

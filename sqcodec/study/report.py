@@ -1,0 +1,111 @@
+"""Tables (Markdown) and plots of what a study's store holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sqcodec.study.plan import Plan
+from sqcodec.study.store import Store
+from sqcodec.study.summary import COLUMNS, Column, Line, summarise
+
+
+def write_report(plan: Plan, out: str | Path, plots: bool = True) -> list[Path]:
+    """Writes ``tables.md``, ``summary.json`` and, with matplotlib, ``*.svg`` into ``out``. Returns the files.
+
+    Raises ValueError where the store is empty.
+    """
+    out = Path(out)
+    lines = summarise(plan, Store(out).read().values())
+    if not lines:
+        raise ValueError(f"There are no results in '{out}' yet.")
+    missing = [job.key for job in plan.jobs() if job.key not in Store(out).read()]
+    tables = out / "tables.md"
+    tables.write_text("\n\n".join([*quality_tables(lines), robustness_table(lines), missing_note(missing)]) + "\n",
+                      encoding="utf-8")
+    summary = out / "summary.json"
+    summary.write_text(json.dumps([_compact(line) for line in lines], indent=0), encoding="utf-8")
+    files = [tables, summary]
+    if plots:
+        from sqcodec.study.plots import write_plots
+
+        files += write_plots(lines, out)
+    return files
+
+
+def quality_tables(lines: list[Line]) -> list[str]:
+    """A table for each size and number of steps, best mel distance first."""
+    parts = []
+    for size, steps in sorted({(line.size, line.steps) for line in lines}):
+        found = [line for line in lines if (line.size, line.steps) == (size, steps)]
+        found.sort(key=lambda line: (line.mean("mel") is None, line.mean("mel")))
+        parts.append(f"### About {size} codes, {steps} steps")
+        parts.append(table(found))
+    return parts
+
+
+def table(lines: list[Line]) -> str:
+    """One line a quantizer: mean ± standard deviation over seeds."""
+    rows = [["quantizer", "seeds", *(column.label for column in COLUMNS)]]
+    for line in lines:
+        cells = [cell(line, column) for column in COLUMNS]
+        if line.failed and not line.runs:
+            cells = [f"failed: {line.failed[0]}", *[""] * (len(COLUMNS) - 1)]
+        rows.append([line.label, str(len(line.runs)), *cells])
+    return markdown(rows)
+
+
+def cell(line: Line, column: Column) -> str:
+    """"1.234 ± 0.012", without the spread for one seed, "-" for none."""
+    mean, spread = line.mean(column.name), line.spread(column.name)
+    if mean is None:
+        return "-"
+    text = f"{mean * column.scale:.{column.digits}f}"
+    return text if spread is None else f"{text} ± {spread * column.scale:.{column.digits}f}"
+
+
+def robustness_table(lines: list[Line]) -> str:
+    """Quality of trained networks with other numbers of codes than they were trained with."""
+    rows = [["quantizer", "trained with", "tested with", "mel distance", "PESQ-WB", "STOI", "CVU"]]
+    for line in lines:
+        for run in line.runs[:1]:
+            tests = {str(run["size"]): run} | run.get("other_sizes", {})
+            if len(tests) < 2:
+                continue
+            for _, test in sorted(tests.items(), key=lambda item: int(item[0])):
+                shown = [test["mel"], test["pesq_wb"], test["stoi"], test["cvu"]]
+                rows.append([
+                    line.label, f"{run['codes']:.0f}", f"{test['codes']:.0f}",
+                    *("-" if value is None else f"{value:.3f}" for value in shown),
+                ])  # fmt: skip
+    if len(rows) == 1:
+        return ""
+    return "### Trained with one number of codes, tested with another\n\n" + markdown(rows)
+
+
+def missing_note(missing: list[str]) -> str:
+    """Which runs of the plan there are no results of."""
+    if not missing:
+        return "Every run of the study is in these tables."
+    return f"{len(missing)} runs of the study (quantizer/codes/seed) have not been run: " + ", ".join(missing) + "."
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A Markdown table, the first row its head."""
+    head = "|" + "|".join("---" for _ in rows[0]) + "|"
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], head, *lines[1:]])
+
+
+def _compact(line: Line) -> dict:
+    """What a reader of the summary needs, rounded."""
+    names = [column.name for column in COLUMNS] + ["entropy_bits", "gradient_norm_spread", "parameters"]
+    return {
+        "row": line.row, "size": line.size, "steps": line.steps, "seeds": [run["seed"] for run in line.runs],
+        "failed": line.failed,
+        **{name: [_rounded(run.get(name)) for run in line.runs] for name in names},
+    }  # fmt: skip
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")

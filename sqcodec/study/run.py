@@ -1,0 +1,91 @@
+"""Runs the jobs of a study one after the other, each in a process of its own, and keeps their results."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import shutil
+import time
+import traceback
+from importlib import import_module
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from sqcodec.study.plan import Job, Plan
+from sqcodec.study.store import Store
+
+log = logging.getLogger(__name__)
+
+PRELOADED = ("librosa.filters", "librosa.core", "pesq", "pystoi", "scipy.spatial", "vector_quantize_pytorch")
+"""Imported before the runs fork, so that none pays for it; each is needed by some runs only."""
+
+
+def run_study(plan: Plan, out: str | Path, cache: str | None, device: str = "cpu", retry: bool = False) -> None:
+    """Runs what the store in ``out`` has no result of. A run that fails is a result too: ``failed`` says why.
+
+    Args:
+        cache: where decoded audio is kept; None: in ``out``.
+        retry: also what failed before.
+    """
+    out = Path(out)
+    store = Store(out)
+    import_module("sqcodec.study.trial")
+    for name in PRELOADED:
+        with contextlib.suppress(ImportError):
+            import_module(name)
+    jobs = plan.jobs()
+    for number, job in enumerate(jobs, start=1):
+        known = store.read().get(job.key)
+        if known is not None and not (retry and "failed" in known):
+            continue
+        started = time.monotonic()
+        log.info("run %d of %d: %s", number, len(jobs), job.key)
+        folder = out / "runs" / job.key.replace("/", "-")
+        result = _apart(plan, job, folder, cache or str(out / "cache"), device)
+        shutil.rmtree(folder, ignore_errors=True)
+        store.add(result)
+        shown = ("failed",) if "failed" in result else ("mel", "pesq_wb", "stoi", "cvu", "cpu_seconds")
+        log.info("  %s (%.0f s)", {name: result.get(name) for name in shown}, time.monotonic() - started)
+
+
+def _apart(plan: Plan, job: Job, folder: Path, cache: str, device: str) -> dict[str, Any]:
+    """The result of a job from a process of its own, so that memory is its own and a crash ends nothing else."""
+    # Forked where that is safe: the parent imported everything and computed nothing.
+    # Others start fresh, because an accelerator does not survive a fork.
+    context: Any = multiprocessing.get_context("fork" if device == "cpu" else "spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(sender, plan, job, folder, cache, device))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        process.join()
+        return _failure(plan, job, f"the process ended with status {process.exitcode}")
+    finally:
+        if process.is_alive():
+            process.join(10)
+            process.kill()
+
+
+def _child(sender: Connection, plan: Plan, job: Job, folder: Path, cache: str, device: str) -> None:
+    import torch
+
+    from sqcodec.study.trial import run_trial
+
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        sender.send(run_trial(plan, job, folder, cache, device))
+    except Exception as error:  # a run that cannot train is a finding, and the study goes on
+        log.warning("%s", traceback.format_exc())
+        sender.send(_failure(plan, job, f"{type(error).__name__}: {error}"))
+
+
+def _failure(plan: Plan, job: Job, reason: str) -> dict[str, Any]:
+    return {
+        "key": job.key, "row": job.row, "size": job.size, "seed": job.seed, "steps": job.steps,
+        "label": plan.rows[job.row].label, "failed": reason,
+    }  # fmt: skip
