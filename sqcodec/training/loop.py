@@ -218,6 +218,8 @@ class Trainer:
         decay = min(self.recipe.train.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1.0 - decay)
+            for kept, own in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                kept.copy_(own)  # codebooks of moving averages
         return norm
 
     def _adversarial_terms(self, adversary: Adversary, result: StepOutput, ramp: float) -> dict[str, float]:
