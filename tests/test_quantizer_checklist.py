@@ -207,3 +207,43 @@ def test_code_maps_start_as_the_identity_and_one_code_moves_all(kind):
         (mapping(codes)[0] - target).square().sum().backward()
         optimizer.step()
     assert ((mapping(codes) - codes).norm(dim=-1) > 1e-4).all()
+
+
+SHARED = ("vq", "rotation", "simvq", "rvq", "pvq", "msrvq", "gritvq", "nsvq", "transvq", "fvq", "sqvae", "gmvq",
+          "hypervq", "vaevq", "scq")  # fmt: skip
+"""Kinds whose training step is that of the whole batch, however many processes share it. Not the others: replaced
+codes (directional, restarts) are drawn by each process, entropies (lfq, bsq) and transport (vqwae) are of its part."""
+
+
+def one_step(name: str, rank: int, processes: int) -> dict[str, torch.Tensor]:
+    """State after, and gradients of, a step on this process's part of a batch of 4."""
+    quantizer = build(name).train()
+    torch.manual_seed(5)
+    part = features().chunk(processes)[rank]
+    output = quantizer(part)
+    (output.features.square().mean() + output.loss).backward()
+    gradients = {f"{key}.grad": p.grad for key, p in quantizer.named_parameters() if p.grad is not None}
+    if processes > 1:
+        for gradient in gradients.values():
+            torch.distributed.all_reduce(gradient)
+            gradient /= processes
+    return {key: value.clone() for key, value in (quantizer.state_dict() | gradients).items()}
+
+
+def work(rank: int, folder: str, kinds: tuple[str, ...]) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    states = {name: one_step(name, rank, 2) for name in kinds}
+    torch.save(states, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_train_as_one(tmp_path):
+    pytest.importorskip(PACKAGE)
+    torch.multiprocessing.spawn(work, (str(tmp_path), SHARED), nprocs=2)
+    for name in SHARED:
+        alone = one_step(name, 0, 1)
+        for rank in range(2):
+            together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)[name]
+            for key, value in alone.items():
+                assert torch.allclose(together[key].float(), value.float(), atol=2e-5), (name, key, rank)

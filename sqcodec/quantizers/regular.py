@@ -106,7 +106,7 @@ class ConvexVQ(LearnedVQ):
         near = distances.detach().topk(min(self.NEAREST, len(book)), dim=-1, largest=False)
         codes = book[near.indices]  # [M, nearest, D]
         gaps = (points[:, None] - codes).square().sum(-1)
-        scale = near.values.mean().clamp_min(1e-8)
+        scale = shared_mean(near.values.mean()).clamp_min(1e-8)
         logits = -gaps / scale
         for _ in range(self.STEPS):
             weights = logits.softmax(-1)
