@@ -1,7 +1,8 @@
-"""Peak memory of a system: one fresh process codes the longest clip; what it and its tools took at most is kept.
+"""Peak memory of a system that runs in Python: one fresh process codes the longest clip, and tells its peak.
 
-The number counts the whole process, so for codecs that run in Python also the interpreter and PyTorch. It is kept
-in `memory.json` of the evaluation's folder and measured again when the system or the clip changes.
+The number counts the whole process, with the interpreter and PyTorch. Command-line tools are left out: they take a
+few MiB, and the system does not tell them from the process that starts them. It is kept in `memory.json` of the
+evaluation's folder and measured again when the system or the clip changes.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .peak import peak_mib
 from .results import write_atomically
 from .systems import make_system
 from .utterances import Utterance
 
 _LOG = logging.getLogger(__name__)
 _FILE = "memory.json"
-_READ_ONLY = ("original", "dir")  # nothing is coded
+_KINDS = ("sqcodec", "lyra", "hf", "dac", "snac")
 
 
 def peak_memory(systems: dict[str, str], clip: Utterance, folder: Path, device: str) -> dict[str, float]:
-    """MiB at most of each system, by its text; without those that only read and those that failed.
+    """MiB at most of each system, by its text; of those that run in Python and did not fail.
 
     Args:
         systems: text of a system -> fingerprint of its results on `clip`.
@@ -36,7 +38,7 @@ def peak_memory(systems: dict[str, str], clip: Utterance, folder: Path, device: 
         known = {}
     found = {}
     for text, fingerprint in systems.items():
-        if text.partition(":")[0] in _READ_ONLY:
+        if text.partition(":")[0] not in _KINDS:
             continue
         key = f"{text} | {fingerprint}"
         if key not in known:
@@ -61,13 +63,9 @@ def _measure(text: str, clip: Utterance, device: str) -> float | None:
 
 
 def _worker(text: str, path: str, device: str) -> float:
-    """Codes one clip and tells the peak of this process and its children, MiB."""
-    import resource
-
+    """Codes one clip and tells the peak of this process, MiB."""
     make_system(text, device).code(Utterance(Path(path).stem, path))
-    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    own, children = (peak / (2**20 if sys.platform == "darwin" else 2**10) for peak in peaks)
-    return own if text.startswith(("sqcodec:", "hf:", "lyra:", "dac:", "snac:")) else children
+    return peak_mib()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .peak import peak_mib
+
 DEFAULT_SECONDS = 10.0
 _REPEATS = 3
 
@@ -172,7 +174,7 @@ def _worker(model: str, device: str, seconds: float, threads: int) -> Speed:
     torch.set_num_threads(threads)
     codec = sqcodec.load(model, device=device)
     samples = noise(seconds, codec.sample_rate)
-    base = _peak_mib()
+    base = peak_mib()
     encode, decode = [], []
     for _ in range(_REPEATS + 1):
         start = time.perf_counter()
@@ -181,17 +183,7 @@ def _worker(model: str, device: str, seconds: float, threads: int) -> Speed:
         codec.decode(tokens).cpu()
         encode.append(middle - start)
         decode.append(time.perf_counter() - middle)
-    return Speed(threads, seconds / min(encode[1:]), seconds / min(decode[1:]), base, _peak_mib())
-
-
-def _peak_mib() -> float:
-    """Peak resident memory of this process, MiB (0 where the system does not tell)."""
-    try:
-        import resource
-    except ImportError:
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return Speed(threads, seconds / min(encode[1:]), seconds / min(decode[1:]), base, peak_mib())
 
 
 if __name__ == "__main__":

@@ -107,8 +107,8 @@ def _costs(results: Results) -> list[str]:
             rows.append([results.systems[system]["label"], *cells])
     note = (
         "Times real time of one worker while others were busy (`sqcodec profile` measures alone), with the start of "
-        "the tool's process where there is one. Memory: of the process that codes the longest clip, with Python and "
-        "PyTorch where it runs in them."
+        "the tool's process where there is one. Memory: of a process that codes the longest clip, with Python and "
+        "PyTorch; tools take a few MiB and are not measured."
     )
     return ["## Speed and memory", "", *_table(rows), "", note, ""] if len(rows) > 1 else []
 
