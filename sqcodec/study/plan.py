@@ -13,6 +13,12 @@
     rows = ["fsq"]
     sizes = [1024]
     seeds = [0]
+    [[claim]]                               # what papers say, to be tested on pairs of rows over seeds
+    text = "FSP is better than FSQ"
+    first = "fsp"
+    second = "fsq"
+    metric = "mel"
+    lower = true
 """
 
 from __future__ import annotations
@@ -57,6 +63,17 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """``first`` is said to have the higher (or, with ``lower``, the lower) ``metric`` than ``second``."""
+
+    text: str
+    first: str
+    second: str
+    metric: str
+    lower: bool = False
+
+
+@dataclass(frozen=True)
 class Stage:
     """Jobs for all ``rows`` at all ``sizes``, first with the first seed, then with the next."""
 
@@ -92,6 +109,7 @@ class Plan:
     rows: dict[str, Row]
     stages: list[Stage]
     tokens: int = 30_000
+    claims: tuple[Claim, ...] = ()
     overrides: tuple[str, ...] = ()
 
     def jobs(self) -> list[Job]:
@@ -153,15 +171,18 @@ def load_plan(path: str | Path, overrides: Iterable[str] = ()) -> Plan:
         if name not in tables:
             raise ValueError(f"'{path}' has no entry '{name}'. A study needs: {', '.join(known)}.")
     for name in tables:
-        if name not in (*known, "tokens"):
-            raise ValueError(f"'{path}': unknown entry '{name}'. A study has: {', '.join(known)}, tokens.")
+        if name not in (*known, "tokens", "claim"):
+            raise ValueError(f"'{path}': unknown entry '{name}'. A study has: {', '.join(known)}, tokens, claim.")
     sizes = {int(name): _build(Size, table, f"size.{name}") for name, table in tables["size"].items()}
     rows = {name: _build(Row, table, f"row.{name}") for name, table in tables["row"].items()}
     stages = [_build(Stage, table, "stage") for table in tables["stage"]]
-    plan = Plan(path, tables["base"], sizes, rows, stages, int(tables.get("tokens", 30_000)), tuple(overrides))
+    claims = tuple(_build(Claim, table, "claim") for table in tables.get("claim", []))
+    plan = Plan(path, tables["base"], sizes, rows, stages, int(tables.get("tokens", 30_000)), claims, tuple(overrides))
     for stage in stages:
         _check(stage.rows, rows, "row")
         _check(stage.sizes, sizes, "size")
+    for claim in claims:
+        _check([claim.first, claim.second], rows, "row")
     for row, size in dict.fromkeys((job.row, job.size) for job in plan.jobs()):
         try:
             plan.recipe(Job(row, size, 0))
@@ -173,7 +194,7 @@ def load_plan(path: str | Path, overrides: Iterable[str] = ()) -> Plan:
 def _check(names: list, known: dict, what: str) -> None:
     for name in names:
         if name not in known:
-            raise ValueError(f"Unknown {what} '{name}' in a stage. Choose from: {', '.join(map(str, known))}.")
+            raise ValueError(f"Unknown {what} '{name}' in a stage or claim. Choose from: {', '.join(map(str, known))}.")
 
 
 def _build(cls: type, table: dict[str, Any], where: str) -> Any:

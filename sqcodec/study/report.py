@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sqcodec.study.plan import Plan
+from sqcodec.study.plan import Claim, Plan
 from sqcodec.study.store import Store
-from sqcodec.study.summary import COLUMNS, Column, Line, summarise
+from sqcodec.study.summary import COLUMNS, Column, Line, difference, summarise
 
 
 def write_report(plan: Plan, out: str | Path, plots: bool = True) -> list[Path]:
@@ -21,8 +21,8 @@ def write_report(plan: Plan, out: str | Path, plots: bool = True) -> list[Path]:
         raise ValueError(f"There are no results in '{out}' yet.")
     missing = [job.key for job in plan.jobs() if job.key not in Store(out).read()]
     tables = out / "tables.md"
-    tables.write_text("\n\n".join([*quality_tables(lines), robustness_table(lines), missing_note(missing)]) + "\n",
-                      encoding="utf-8")
+    parts = [*quality_tables(lines), claims_table(plan, lines), robustness_table(lines), missing_note(missing)]
+    tables.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
     summary = out / "summary.json"
     summary.write_text(json.dumps([_compact(line) for line in lines], indent=0), encoding="utf-8")
     files = [tables, summary]
@@ -81,6 +81,30 @@ def robustness_table(lines: list[Line]) -> str:
     if len(rows) == 1:
         return ""
     return "### Trained with one number of codes, tested with another\n\n" + markdown(rows)
+
+
+def claims_table(plan: Plan, lines: list[Line]) -> str:
+    """The plan's claims at each size where both rows ran: mean difference over paired seeds, 95 % interval, verdict."""
+    rows = [["claim", "codes", "steps", "number", "difference", "95 % interval", "seeds", "verdict"]]
+    for claim in plan.claims:
+        for first in (line for line in lines if line.row == claim.first):
+            for second in lines:
+                if (second.row, second.size, second.steps) == (claim.second, first.size, first.steps):
+                    shown = _claimed(claim, first, second)
+                    if shown:
+                        rows.append([claim.text, str(first.size), str(first.steps), claim.metric, *shown])
+    return "" if len(rows) == 1 else "### What the papers say\n\n" + markdown(rows)
+
+
+def _claimed(claim: Claim, first: Line, second: Line) -> list[str]:
+    found = difference(first, second, claim.metric)
+    if found is not None:
+        mean, low, high, count = found
+        sides = [high < 0, low > 0] if claim.lower else [low > 0, high < 0]
+        verdict = "confirmed" if sides[0] else "contradicted" if sides[1] else "not decided"
+        return [f"{mean:+.3f}", f"{low:+.3f} to {high:+.3f}", str(count), verdict]
+    one, two = first.mean(claim.metric), second.mean(claim.metric)
+    return [] if one is None or two is None else [f"{one - two:+.3f}", "-", "1", "one seed: no verdict"]
 
 
 def missing_note(missing: list[str]) -> str:
