@@ -121,6 +121,7 @@ class PackedTokens:
         clips: positions of the clips to use; None is all.
         seed: the order of the clips is drawn from (seed, epoch); None keeps the order given.
         separator: stands before each clip; None means K, the first number that is no token.
+        prefixes: numbers that stand before the separator of each of ``clips`` (a transcript, a speaker); None is none.
     """
 
     def __init__(
@@ -131,14 +132,19 @@ class PackedTokens:
         seed: int | None = 0,
         epoch: int = 0,
         separator: int | None = None,
+        prefixes: Sequence[np.ndarray] | None = None,
     ) -> None:
         self.dataset, self.length = dataset, length
         self.separator = dataset.info.codebook_size if separator is None else separator
-        order = np.arange(len(dataset)) if clips is None else np.asarray(clips, np.int64)
+        chosen = np.arange(len(dataset)) if clips is None else np.asarray(clips, np.int64)
+        places = np.arange(len(chosen))
         if seed is not None:
-            order = np.random.default_rng([seed, epoch]).permutation(order)
-        self._order = order
-        self._starts = np.concatenate([[0], np.cumsum(dataset.lengths[order] + 1)])
+            places = np.random.default_rng([seed, epoch]).permutation(places)
+        self._order = chosen[places]
+        none = np.zeros(0, np.int64)
+        self._prefixes = [none if prefixes is None else np.asarray(prefixes[place], np.int64) for place in places.tolist()]
+        counts = dataset.lengths[self._order] + 1 + np.array([len(prefix) for prefix in self._prefixes])
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
         if length < 1 or self._starts[-1] < length:
             raise ValueError(f"Sequences of {length} tokens; allowed are 1 to {self._starts[-1]}, all that there are.")
 
@@ -155,16 +161,10 @@ class PackedTokens:
         done = 0
         while done < self.length:
             clip = int(self._order[place])
-            offset = start + done - int(self._starts[place])
-            count = min(self.length - done, int(self._starts[place + 1]) - start - done)
-            part = np.empty(count, np.int64)
-            if offset == 0:
-                part[0] = self.separator
-                part[1:] = self.dataset.tokens(clip)[: count - 1]
-            else:
-                part[:] = self.dataset.tokens(clip)[offset - 1 : offset - 1 + count]
-            tokens[done : done + count], clips[done : done + count] = part, clip
-            done, place = done + count, place + 1
+            whole = np.concatenate([self._prefixes[place], np.array([self.separator]), self.dataset.tokens(clip)])
+            part = whole[start + done - int(self._starts[place]) :][: self.length - done]
+            tokens[done : done + len(part)], clips[done : done + len(part)] = part, clip
+            done, place = done + len(part), place + 1
         return {"tokens": tokens, "clips": clips}
 
 

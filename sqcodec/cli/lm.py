@@ -1,0 +1,161 @@
+"""`sqcodec lm`: a language model over tokens, its score, and what it says."""
+
+from __future__ import annotations
+
+import argparse
+
+from .common import UsageError, positive
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb and what it does."""
+    parser = subparsers.add_parser(
+        "lm",
+        help="train a language model on tokens, and let it speak",
+        description="A small decoder-only language model over the tokens that `sqcodec tokens` wrote. Needs the extra "
+        "'lm'.",
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    train = actions.add_parser(
+        "train",
+        help="train, or go on with a run",
+        description="Holds out some speakers, trains on the rest, and scores the result beside unigram and bigram "
+        "models of the same tokens. Started again it goes on where it stopped.",
+        epilog="example: sqcodec lm train tokens/ --out runs/lm --set steps=2000 --set hidden_size=256",
+    )
+    train.add_argument("tokens", metavar="TOKENS", help="folder of `sqcodec tokens`")
+    train.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
+    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of the recipe")
+    train.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
+    train.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; default: cpu")
+    train.set_defaults(run=run_train)
+
+    speak = actions.add_parser(
+        "continue",
+        help="speak on from a prompt",
+        description="Codes the first seconds of a recording, lets the model go on, and writes both as one wav.",
+        epilog="example: sqcodec lm continue runs/lm talk.wav talk_on.wav --prompt-seconds 3 --seconds 7",
+    )
+    speak.add_argument("run_folder", metavar="RUN")
+    speak.add_argument("inputs", nargs="+", metavar="IN", help="recordings, then the output: a wav, or a folder")
+    speak.add_argument("--model", metavar="NAME|FOLDER", help="the codec; default: the one that the run names")
+    speak.add_argument("--prompt-seconds", type=float, default=3.0, metavar="S", help="default: 3")
+    speak.add_argument("--seconds", type=float, default=7.0, metavar="S", help="to add; default: 7")
+    speak.add_argument("--temperature", type=float, default=0.9, help="default: 0.9")
+    speak.add_argument("--top-p", type=float, default=0.95, help="of each digit; default: 0.95")
+    speak.add_argument("--seed", type=int, default=0)
+    speak.add_argument("--text", default="", help="what to say, for a model trained with texts")
+    speak.add_argument("--only-new", action="store_true", help="leave the prompt out of the output")
+    speak.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
+    speak.add_argument("--force", action="store_true", help="overwrite existing files")
+    speak.set_defaults(run=run_continue)
+
+    judge = actions.add_parser(
+        "judge",
+        help="compare folders of wavs: DNSMOS, and a recogniser's confidence",
+        description="For each folder the mean of DNSMOS (predicted opinion, extra 'mos') and of what Whisper thinks of "
+        "its own transcript (log-probability of a token, chance of no speech, words a second; extra 'wer'). Compare "
+        "what a model says with recordings of the same length.",
+        epilog="example: sqcodec lm judge real/ coded/ continued/",
+    )
+    judge.add_argument("folders", nargs="+", metavar="FOLDER")
+    judge.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    judge.set_defaults(run=run_judge)
+
+
+def run_train(arguments: argparse.Namespace) -> int:
+    """Train and score; exit status."""
+    import json
+    import logging
+    from dataclasses import asdict
+
+    import torch
+
+    try:
+        from sqcodec.lm.train import LMRecipe, train
+    except ModuleNotFoundError as error:
+        raise ImportError(f"sqcodec lm needs the package '{error.name}': pip install 'sqcodec[lm]'") from None
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    scores = train(arguments.tokens, arguments.out, LMRecipe(**_settings(arguments.set)), arguments.device)
+    print(json.dumps(asdict(scores) | {"perplexity": round(scores.perplexity, 1)}))
+    return 0
+
+
+def run_continue(arguments: argparse.Namespace) -> int:
+    """Speak on from each prompt; exit status."""
+    from pathlib import Path
+
+    import torch
+
+    import sqcodec
+    from sqcodec import audio
+
+    try:
+        from sqcodec.lm.speak import Sampling, check_codec, continue_speech
+        from sqcodec.lm.train import load_lm
+    except ModuleNotFoundError as error:
+        raise ImportError(f"sqcodec lm needs the package '{error.name}': pip install 'sqcodec[lm]'") from None
+    if len(arguments.inputs) < 2:
+        raise UsageError("give the recordings, then the output: a wav, or a folder")
+    *sources, out = arguments.inputs
+    if len(sources) > 1 and Path(out).suffix:
+        raise UsageError(f"{len(sources)} recordings do not go into the one file {out}: name a folder")
+    targets = {source: Path(out) if Path(out).suffix else Path(out) / f"{Path(source).stem}.wav" for source in sources}
+    for target in targets.values():
+        if target.exists() and not arguments.force:
+            raise FileExistsError(f"{target} exists; --force overwrites it")
+        target.parent.mkdir(parents=True, exist_ok=True)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    model = load_lm(arguments.run_folder)
+    codec = sqcodec.load(arguments.model or model.config.codec)
+    check_codec(model, codec)
+    for number, (source, target) in enumerate(targets.items()):
+        samples = audio.load(source, codec.sample_rate)[0].mean(axis=0)
+        prompt = samples[: round(arguments.prompt_seconds * codec.sample_rate)]
+        sampling = Sampling(arguments.temperature, arguments.top_p, arguments.seed + number)
+        spoken = continue_speech(model, codec, prompt, arguments.seconds, sampling, arguments.text)
+        audio.save(target, spoken[len(prompt) if arguments.only_new else 0 :], codec.sample_rate)
+        heard, all_in_all = len(prompt) / codec.sample_rate, len(spoken) / codec.sample_rate
+        print(f"{source} -> {target}: {heard:.2f} s of prompt, {all_in_all:.2f} s in all", flush=True)
+    return 0
+
+
+def run_judge(arguments: argparse.Namespace) -> int:
+    """Score folders; exit status."""
+    import json
+
+    from sqcodec.evaluation.voices import judge_folder
+
+    rows = {folder: judge_folder(folder) for folder in arguments.folders}
+    if arguments.json:
+        print(json.dumps(rows))
+        return 0
+    names = list(next(iter(rows.values())))
+    print(" | ".join(["folder", *names]))
+    for folder, row in rows.items():
+        print(" | ".join([folder, *(f"{row[name]:.3f}" for name in names)]))
+    return 0
+
+
+def _settings(pairs: list[str]) -> dict:
+    """NAME=VALUE of the recipe's fields, in their types."""
+    from dataclasses import asdict
+
+    from sqcodec.lm.train import LMRecipe
+
+    known = {name: type(value) for name, value in asdict(LMRecipe()).items()}
+    values: dict = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        if name not in known:
+            raise UsageError(f"--set {pair}: no field {name!r}; there are {', '.join(known)}")
+        kind = known[name]
+        try:
+            values[name] = text.lower() in ("1", "true", "yes") if kind is bool else kind(text)
+        except ValueError:
+            raise UsageError(f"--set {pair}: {text!r} is not of type {kind.__name__}") from None
+    return values

@@ -1,0 +1,236 @@
+"""Training of a speech language model, on one device, resumable.
+
+    RUN/model/        config.json, model.safetensors: SpeechLM.from_pretrained(RUN/model)
+    RUN/state.pt      optimizer and step, to go on from
+    RUN/metrics.jsonl one line for each report
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sqcodec.checkpoint import load_training_state, save_training_state, write_atomically
+from sqcodec.lm.baselines import score_baselines
+from sqcodec.lm.data import Batches, Clips, divide_clips, text_prefixes
+from sqcodec.lm.model import SpeechLM, SpeechLMConfig
+from sqcodec.tokens.dataset import TokenDataset
+
+_log = logging.getLogger(__name__)
+
+MODEL, STATE, METRICS = "model", "state.pt", "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class LMRecipe:
+    """All choices of a run. Lengths in tokens; ``minutes`` of training end a run early (0: no limit)."""
+
+    hidden_size: int = 256
+    num_layers: int = 4
+    num_heads: int = 4
+    intermediate_size: int = 704
+    head_width: int = 128
+    dropout: float = 0.1
+    length: int = 512
+    batch_size: int = 8
+    steps: int = 2000
+    minutes: float = 0.0
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    bfloat16: bool = True
+    split: str = "train"
+    validation: float = 0.03
+    text: bool = False
+    report: int = 50
+    score: int = 500
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Cross-entropy of validation clips in bits a token, beside baselines fitted on the training clips."""
+
+    bits: float
+    unigram: float
+    bigram: float
+    entropy: float
+    tokens: int
+
+    @property
+    def perplexity(self) -> float:
+        return 2.0**self.bits
+
+
+def train(tokens: str | Path, run: str | Path, recipe: LMRecipe, device: str = "cpu") -> Scores:
+    """Trains, or goes on with, a run, and scores it at the end.
+
+    Raises:
+        ValueError: the run was begun with another recipe or other tokens, or there is too little to train on.
+    """
+    dataset, run = TokenDataset(tokens), Path(run)
+    info = dataset.info
+    clips = divide_clips(dataset, recipe.split, recipe.validation, recipe.text)
+    begun = {"recipe": asdict(recipe), "codec_hash": info.weights_hash, "train_clips": len(clips.train)}
+    run.mkdir(parents=True, exist_ok=True)
+    _check_begun(run / "recipe.json", begun)
+    torch.manual_seed(recipe.seed)
+    config = SpeechLMConfig(
+        levels=list(info.levels or (info.codebook_size,)),
+        hidden_size=recipe.hidden_size,
+        num_layers=recipe.num_layers,
+        num_heads=recipe.num_heads,
+        intermediate_size=recipe.intermediate_size,
+        head_width=recipe.head_width,
+        dropout=recipe.dropout,
+        alphabet=clips.alphabet,
+        codec=info.model,
+        codec_hash=info.weights_hash,
+    )
+    model = SpeechLM(config)
+    model.to(torch.device(device))  # type: ignore[arg-type]
+    _log.info("%s parameters, %d training clips, %d validation clips, %d tokens",
+              f"{sum(p.numel() for p in model.parameters()):,}", len(clips.train), len(clips.validation),
+              int(dataset.lengths[clips.train].sum()))  # fmt: skip
+    prefixes = text_prefixes(dataset, clips.train, clips.alphabet)
+    batches = Batches(dataset, clips.train, prefixes, recipe.length, recipe.batch_size, recipe.seed)
+    optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), betas=(0.9, 0.95))
+    step, spent = _resume(run, model, optimizer)
+    begin = time.perf_counter() - spent
+    while step < recipe.steps:
+        progress = _progress(step, recipe, time.perf_counter() - begin)
+        if progress >= 1:
+            break
+        rate = _learning_rate(step, progress, recipe)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout of a step does not depend on where a run stopped
+        loss = _step(model, optimizer, batches[step].to(device), recipe)
+        step += 1
+        if step % recipe.report == 0 or step == recipe.steps:
+            elapsed = time.perf_counter() - begin
+            done = step * recipe.batch_size * recipe.length
+            line = {
+                "step": step,
+                "bits": round(loss / math.log(2), 4),
+                "epoch": round(step / batches.per_epoch, 3),
+                "learning_rate": rate,
+                "tokens_per_second": round(done / elapsed, 1),
+                "seconds": round(elapsed, 1),
+            }
+            _report(run, line)
+        if step % recipe.score == 0:
+            _save(run, model, optimizer, step, time.perf_counter() - begin)
+            bits, _ = score_model(model, dataset, clips.validation[:40])
+            _report(run, {"step": step, "validation_bits_of_40_clips": round(bits, 4)})
+    _save(run, model, optimizer, step, time.perf_counter() - begin)
+    scores = score(model, dataset, clips)
+    _report(run, {"step": step, "final": asdict(scores)})
+    return scores
+
+
+def score(model: SpeechLM, dataset: TokenDataset, clips: Clips) -> Scores:
+    """The model and the baselines on the validation clips: on every token but the first of each clip."""
+    bits, count = score_model(model, dataset, clips.validation)
+    streams = [[dataset.tokens(int(index)) for index in part] for part in (clips.train, clips.validation)]
+    baselines = score_baselines(streams[0], streams[1], model.config.levels)
+    return Scores(bits, baselines.unigram, baselines.bigram, baselines.entropy, count)
+
+
+@torch.inference_mode()
+def score_model(model: SpeechLM, dataset: TokenDataset, clips: np.ndarray) -> tuple[float, int]:
+    """Bits a token, and tokens scored: each clip by itself, all but its first token, its end not counted."""
+    model.eval()
+    size, nats, count = model.config.codebook_size, 0.0, 0
+    prefixes = text_prefixes(dataset, clips, model.config.alphabet)
+    for place, index in enumerate(clips):
+        prefix = np.zeros(0, np.int64) if prefixes is None else prefixes[place]
+        tokens = dataset.tokens(int(index))[: model.config.max_positions - len(prefix) - 1]
+        ids = torch.from_numpy(np.concatenate([prefix, [size], tokens]))[None].to(model.device)
+        values = model(ids).nats[0, len(prefix) + 1 :]
+        nats, count = nats + float(values.sum()), count + len(values)
+    return nats / math.log(2) / max(count, 1), count
+
+
+def load_lm(run: str | Path) -> SpeechLM:
+    """The model of a run folder (or a model folder), in evaluation mode. FileNotFoundError where there is none."""
+    folder = Path(run) / MODEL if (Path(run) / MODEL).is_dir() else Path(run)
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"'{run}' holds no language model: train one with 'sqcodec lm train'.")
+    return SpeechLM.from_pretrained(folder).eval()
+
+
+def _step(model: SpeechLM, optimizer: torch.optim.Optimizer, ids: Tensor, recipe: LMRecipe) -> float:
+    model.train()
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=recipe.bfloat16):
+        loss = model(ids).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(loss.detach())
+
+
+def _progress(step: int, recipe: LMRecipe, elapsed: float) -> float:
+    """Of the run, 0 to 1: by steps, or by time where that runs out first."""
+    by_time = elapsed / (60 * recipe.minutes) if recipe.minutes else 0.0
+    return max(step / recipe.steps, by_time)
+
+
+def _learning_rate(step: int, progress: float, recipe: LMRecipe) -> float:
+    """Linear warm-up, then a cosine down to a twentieth at the end."""
+    warm = min(1.0, (step + 1) / max(recipe.warmup, 1))
+    return recipe.learning_rate * warm * (0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def _groups(model: SpeechLM, weight_decay: float) -> list[dict]:
+    decayed = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _check_begun(path: Path, begun: dict) -> None:
+    if not path.is_file():
+        write_atomically(path, (json.dumps(begun, indent=2) + "\n").encode())
+        return
+    found = json.loads(path.read_text("utf-8"))
+    if found != begun:
+        old, new = found | found["recipe"], begun | begun["recipe"]
+        changed = [name for name in new if name != "recipe" and old.get(name) != new[name]]
+        raise ValueError(f"'{path.parent}' was begun with other values of {', '.join(changed)}: use another folder.")
+
+
+def _resume(run: Path, model: SpeechLM, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    if not (run / STATE).is_file():
+        return 0, 0.0
+    state = load_training_state(run / STATE)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    _log.info("going on at step %d", state["step"])
+    return state["step"], state["seconds"]
+
+
+def _save(run: Path, model: SpeechLM, optimizer: torch.optim.Optimizer, step: int, seconds: float) -> None:
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
+    save_training_state(run / STATE, state)
+    partial = run / (MODEL + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    shutil.rmtree(run / MODEL, ignore_errors=True)
+    partial.rename(run / MODEL)
+
+
+def _report(run: Path, line: dict) -> None:
+    with (run / METRICS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    _log.info("%s", ", ".join(f"{name} {value}" for name, value in line.items()))
