@@ -104,6 +104,7 @@ def test_a_study_runs_resumes_and_reports(study, tmp_path) -> None:
         assert 0 < result["coded_bit_rate"] < 1.05 * result["bit_rate"]
         assert result["gradient_norm"] > 0 and result["gradient_noise"] > 0 and result["step_seconds"] > 0
         assert result["mel"] > 0 and -1 < result["stoi"] < 1
+    assert results["vp/16/0"]["collapses"] is None and results["gritvq/16/0"]["collapses"] is not None
     assert results["none/16/0"].get("cvu") is None and results["none/16/0"]["mel"] > 0
     assert {size: test["codes"] for size, test in results["vp/16/0"]["other_sizes"].items()} == {"9": 9, "64": 64}
     assert results["fsp/16/0"]["other_sizes"]["64"]["codes"] == 64

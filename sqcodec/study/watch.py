@@ -30,6 +30,7 @@ class WatchedTrainer(Trainer):
         self.perplexities: list[float] = []
         self.most_tokens = 1
         self._tokens: list[Tensor] = []
+        self._has_codes = self.recipe.model.quantizer.kind not in ("vp", "none")  # in training
         self.network.quantizer.register_forward_pre_hook(self._enter)
         self.network.quantizer.register_forward_hook(self._leave)
 
@@ -55,7 +56,8 @@ class WatchedTrainer(Trainer):
     def _leave(self, module: nn.Module, arguments: Any, output: Any) -> None:
         if module.training:
             self.quantizer_seconds.append(time.process_time() - self._entered)
-            self._tokens.append(output.indices.detach().flatten())
+            if self._has_codes:
+                self._tokens.append(output.indices.detach().flatten())
 
     def _train_step(self) -> dict[str, float] | None:
         started = time.process_time()
@@ -85,7 +87,7 @@ class WatchedTrainer(Trainer):
             "step_seconds": float(np.median(self.seconds)),
             "quantizer_seconds": float(np.median(self.quantizer_seconds)),
             "perplexities": [round(value, 1) for value in self.perplexities],
-            "collapses": collapses(self.perplexities, min(codebook_size, self.most_tokens)),
+            "collapses": collapses(self.perplexities, min(codebook_size, self.most_tokens)) if self._has_codes else None,
         }
 
 
