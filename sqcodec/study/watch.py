@@ -80,6 +80,7 @@ class WatchedTrainer(Trainer):
 
     def numbers(self, codebook_size: int) -> dict[str, Any]:
         """Gradients of the second half of the run, CPU seconds a step (median), and collapse."""
+        possible = min(codebook_size, self.most_tokens)
         late = np.array(self.encoder_norms[len(self.encoder_norms) // 2 :])
         return {
             "gradient_norm": float(late.mean()),
@@ -87,7 +88,7 @@ class WatchedTrainer(Trainer):
             "step_seconds": float(np.median(self.seconds)),
             "quantizer_seconds": float(np.median(self.quantizer_seconds)),
             "perplexities": [round(value, 1) for value in self.perplexities],
-            "collapses": collapses(self.perplexities, min(codebook_size, self.most_tokens)) if self._has_codes else None,
+            "collapses": collapses(self.perplexities, possible) if self._has_codes else None,
         }
 
 
