@@ -61,7 +61,7 @@ def main(folder: str, source: str, target: str) -> None:
         file.setsampwidth(2)
         file.setframerate(about["sample_rate"])
         file.writeframes(np.clip(np.rint(output.T * 32768), -32768, 32767).astype("<i2").tobytes())
-    seconds, codes = length / about["sample_rate"], np.prod(about["levels"])
+    seconds, codes = length / about["sample_rate"], about["codebook_size"]
     print(f"{source}: {seconds:.2f} s, {tokens.size} tokens of {codes} -> {target}")
 
 

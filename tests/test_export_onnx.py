@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import runpy
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 import sqcodec
 from sqcodec import cli
 from sqcodec.codec import Codec
-from sqcodec.config import published_config
+from sqcodec.config import QuantizerConfig, published_config
 from sqcodec.export.onnx import check_onnx, export_onnx
 from sqcodec.nn import build_network
 
@@ -58,6 +59,14 @@ def test_other_configurations(tiny_config, tmp_path) -> None:
     torch.manual_seed(1)
     codec = Codec(build_network(tiny_config), "tiny", "0" * 64)
     export_onnx(codec, tmp_path)
+    equal, difference = check_onnx(codec, tmp_path, seconds=1.0)
+    assert equal > 0.98 and difference < 1e-5
+    vector = dataclasses.replace(tiny_config, quantizer=QuantizerConfig(kind="vp", levels=(), dim=3, size=100))
+    codec = Codec(build_network(vector), "vector", "0" * 64)
+    with pytest.raises(ValueError, match="sqcodec codebook"):
+        export_onnx(codec, tmp_path)
+    codec.network.quantizer.set_codebook(0.1 * torch.randn(100, 3))
+    assert export_onnx(codec, tmp_path)["codebook_size"] == 100
     equal, difference = check_onnx(codec, tmp_path, seconds=1.0)
     assert equal > 0.98 and difference < 1e-5
     with pytest.raises(ValueError, match="'l3ac-3kbps' cannot be exported"):

@@ -106,7 +106,7 @@ def test_a_trained_backbone_takes_another_quantizer(tiny_config, tmp_path, cache
 def test_a_step_without_finite_gradient_is_rolled_back_and_left_out(tiny_config, tmp_path, cache, caplog) -> None:
     def poison(trainer: Trainer, steps: set[int]) -> None:
         batch = trainer.sampler.batch
-        trainer.sampler.batch = lambda step: batch(step) * (np.nan if step in steps else 1)  # type: ignore
+        trainer.sampler.batch = lambda step, *rows: batch(step, *rows) * (np.nan if step in steps else 1)  # type: ignore
 
     trainer = Trainer(recipe(tiny_config, steps=6, save_every=2), tmp_path / "run", cache)
     poison(trainer, {3})

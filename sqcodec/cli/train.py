@@ -19,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("recipe", help="recipe file (.toml)")
     parser.add_argument("--data", metavar="MANIFEST|FOLDER", help="manifest (.tsv, .jsonl) or folder of audio")
     parser.add_argument("--out", required=True, metavar="DIR", help="run folder")
-    parser.add_argument("--init-from", metavar="MODEL", help="model folder whose weights a new run starts from")
+    parser.add_argument("--init-from", metavar="MODEL", help="name or folder of a model that a new run starts from")
     parser.add_argument("--cache", metavar="DIR", help="where decoded audio is kept (default: in the run folder)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe entry")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
@@ -29,9 +29,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     import logging
+    from pathlib import Path
 
     import torch
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
+    from sqcodec.registry import find_model
     from sqcodec.training.distributed import set_up, tear_down
     from sqcodec.training.loop import Trainer
     from sqcodec.training.recipe import load_recipe
@@ -49,8 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         trainer = Trainer(recipe, arguments.out, arguments.cache, set_up(arguments.device))
         if not trainer.resume() and arguments.init_from:
-            trainer.initialise_from(arguments.init_from)
-        trainer.run()
+            source = Path(arguments.init_from)
+            trainer.initialise_from(source if source.is_dir() else find_model(arguments.init_from))
+        with logging_redirect_tqdm():
+            trainer.run()
     except FloatingPointError as error:
         print(f"sqcodec: error: {error}", file=sys.stderr)
         return 1

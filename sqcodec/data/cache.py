@@ -38,6 +38,15 @@ class AudioCache:
         """Samples of one clip, float32 [T] in [-1, 1)."""
         return self.samples[self.starts[index] : self.starts[index + 1]].astype(np.float32) / 32768.0
 
+    def read(self, start: int, length: int) -> np.ndarray:
+        """float32 [length] in [-1, 1) from sample ``start``; it may run over the border of clips."""
+        return self.samples[start : start + length].astype(np.float32) / 32768.0
+
+    @property
+    def total(self) -> int:
+        """Samples of all clips."""
+        return len(self.samples)
+
     @property
     def seconds(self) -> float:
         return float(self.starts[-1]) / self.sample_rate

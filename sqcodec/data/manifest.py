@@ -8,11 +8,14 @@ are used when present. A folder of audio files is a manifest too: its speaker is
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+FEWEST_SPEAKERS = 10
+"""From so many speakers on, speakers are held out rather than clips."""
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".caf", ".au")
 
 
@@ -65,6 +68,30 @@ def hold_out_speakers(clips: list[Clip], speakers: Iterable[str]) -> tuple[list[
     if unknown:
         raise ValueError(f"Unknown speakers {sorted(unknown)}: the manifest has none of their clips.")
     return [c for c in clips if c.speaker not in wanted], [c for c in clips if c.speaker in wanted]
+
+
+def hold_out_share(clips: list[Clip], share: float) -> tuple[list[Clip], list[Clip]]:
+    """Splits clips into (the rest, about ``share`` of the speakers, at least one).
+
+    Who is held out follows from a hash of the name, so adding clips moves nobody. Where there are fewer than ten
+    speakers it is clips instead of speakers. A share outside (0, 1), or a single clip, is a ValueError.
+    """
+    if not 0 < share < 1 or len(clips) < 2:
+        raise ValueError(f"data.validation_share is {share} of {len(clips)} clips: give 0 to 1, and 2 clips or more.")
+    by_speaker = len({clip.speaker for clip in clips}) >= FEWEST_SPEAKERS
+    places = {name: name_place(name) for name in {c.speaker if by_speaker else c.path.name for c in clips}}
+    highest = max(share, min(places.values()))
+    held = {name for name, place in places.items() if place <= highest}
+    inside = [(clip.speaker if by_speaker else clip.path.name) in held for clip in clips]
+    rest = [clip for clip, out in zip(clips, inside, strict=True) if not out]
+    if not rest:
+        raise ValueError("data.validation_share holds out every clip: give data.validation_split instead.")
+    return rest, [clip for clip, out in zip(clips, inside, strict=True) if out]
+
+
+def name_place(name: str) -> float:
+    """A number in [0, 1) that only depends on the name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
 
 
 def _read_tsv(path: Path) -> Iterable[tuple[int, dict]]:

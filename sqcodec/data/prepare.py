@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from sqcodec.data.manifest import AUDIO_SUFFIXES
+from sqcodec.data.manifest import AUDIO_SUFFIXES, name_place
 
 SILENCE = 1e-3
 """A clip whose loudest sample is below this (60 dB under full scale) is silent."""
@@ -67,7 +67,7 @@ def examine_folder(folder: Path, shortest: float = 0.0, jobs: int = 1, pattern: 
 
 def split_of(speaker: str, shares: dict[str, float]) -> str:
     """The split of a speaker, by a hash of the name: adding files moves nobody. ``shares`` beside "train"."""
-    place = int.from_bytes(hashlib.sha256(speaker.encode()).digest()[:8], "big") / 2**64
+    place = name_place(speaker)
     for split, share in shares.items():
         if place < share:
             return split

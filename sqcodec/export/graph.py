@@ -21,6 +21,7 @@ from sqcodec.nn.spectral import POWER_FLOOR
 from sqcodec.nn.steps import AttentionStep, FrontStep, HeadStep, UnitStep
 from sqcodec.quantizers.base import split_digits
 from sqcodec.quantizers.scalar import ScalarQuantizer
+from sqcodec.quantizers.vector import VectorQuantizer
 
 
 class UnitGraph(nn.Module):
@@ -118,16 +119,18 @@ GRAPHS: dict[type, Any] = {
 
 
 class CoderGraph(nn.Module):
-    """``EncoderSteps`` or ``DecoderSteps`` (not packed, float32, a scalar quantizer).
+    """``EncoderSteps`` or ``DecoderSteps`` (not packed, float32, a scalar or vector quantizer).
 
     forward(samples [B, N F] or tokens [B, N Q], position, *state) gives (tokens or samples, *state).
     """
 
     def __init__(self, steps: EncoderSteps | DecoderSteps) -> None:
         super().__init__()
-        if not isinstance(steps.quantizer, ScalarQuantizer):
-            raise ValueError("Only models with a scalar quantizer (fsq, fsp) can be exported.")
-        self.quantizer: ScalarQuantizer = steps.quantizer
+        if not isinstance(steps.quantizer, (ScalarQuantizer, VectorQuantizer)):
+            raise ValueError("Only models with the quantizers fsq, fsp and vp can be exported.")
+        if isinstance(steps.quantizer, VectorQuantizer):
+            steps.quantizer.check_fitted()
+        self.quantizer: ScalarQuantizer | VectorQuantizer = steps.quantizer
         self.coder = steps
         graphs: list[Any] = [GRAPHS[type(step)](step) for step in steps.steps]
         self.graphs = nn.ModuleList(graphs)
@@ -138,13 +141,29 @@ class CoderGraph(nn.Module):
         coder = self.coder
         after: list[Tensor] = []
         if isinstance(coder, DecoderSteps):
-            codes = self.quantizer.codes(split_digits(x, self.quantizer.levels).float())
+            codes = self._codes(x)
             x = coder.from_codes(codes.reshape(x.shape[0], -1, coder.tokens_per_frame * codes.shape[2]))
         for graph, count in zip(self.graphs, self.state_counts, strict=True):
             x, kept = graph(x, list(state[len(after) : len(after) + count]), position)
             after += kept
         if isinstance(coder, EncoderSteps):
             x = coder.norm(x)
-            latents = coder.to_latents(x).view(x.shape[0], -1, len(self.quantizer.levels))
-            x = self.quantizer.nearest(latents)
+            latents = coder.to_latents(x).view(x.shape[0], -1, self.quantizer.project_in.out_features)
+            x = self._nearest(latents)
         return x, *after
+
+    def _codes(self, tokens: Tensor) -> Tensor:
+        """[B, N Q] to codes [B, N Q, D]."""
+        if isinstance(self.quantizer, VectorQuantizer):
+            return self.quantizer.codebook[tokens]
+        return self.quantizer.codes(split_digits(tokens, self.quantizer.levels).float())
+
+    def _nearest(self, latents: Tensor) -> Tensor:
+        """[B, N Q, D] to tokens [B, N Q]; distances are summed dimension by dimension, as ``nearest_codes`` does."""
+        if not isinstance(self.quantizer, VectorQuantizer):
+            return self.quantizer.nearest(latents)
+        codes = self.quantizer.codebook
+        distance = (latents[..., 0, None] - codes[:, 0]).square()
+        for dimension in range(1, codes.shape[1]):
+            distance = distance + (latents[..., dimension, None] - codes[:, dimension]).square()
+        return distance.argmin(dim=-1)

@@ -27,7 +27,7 @@ def export_onnx(codec: Codec, folder: str | Path) -> dict[str, object]:
     """Writes the three files; returns what ``model.json`` holds.
 
     Raises:
-        ValueError: not a frame-rate model, or one without a scalar quantizer.
+        ValueError: not a frame-rate model, a quantizer other than fsq, fsp and vp, or a vp one without its codebook.
         ImportError: the ``onnx`` package is missing.
     """
     import onnx  # noqa: F401 (the exporter needs it, and says so less clearly)
@@ -45,6 +45,7 @@ def export_onnx(codec: Codec, folder: str | Path) -> dict[str, object]:
         "tokens_per_frame": network.tokens_per_frame,
         "lookahead": config.lookahead,
         "levels": list(codec.levels or ()),
+        "codebook_size": codec.codebook_size,
     }
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

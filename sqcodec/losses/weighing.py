@@ -32,7 +32,7 @@ class Balancer:
         for name, term in used.items():
             (gradient,) = torch.autograd.grad(term, output, retain_graph=True)
             share = self.total * weights[name] / whole
-            mixed = mixed + gradient * (share / self._average(name, float(gradient.norm())))
+            mixed = mixed + gradient * (share / self._average(name, _norm(gradient)))
         return (output * mixed.detach()).sum()
 
     def _average(self, name: str, norm: float) -> float:
@@ -47,3 +47,12 @@ class Balancer:
 
     def load_state_dict(self, state: Mapping[str, list[float]]) -> None:
         self.norms = {name: list(values) for name, values in state.items()}
+
+
+def _norm(gradient: Tensor) -> float:
+    """The norm of the whole batch's gradient, of which each process holds its rows times the number of processes."""
+    square, size = gradient.double().square().sum(), 1
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(square)
+        size = torch.distributed.get_world_size()
+    return float(square.sqrt()) / size

@@ -97,15 +97,16 @@ class VectorQuantizer(Quantizer):
         return QuantizerOutput(self.features(latents + offset, features.dtype), indices, loss, metrics)
 
     def nearest(self, latents: Tensor) -> Tensor:
-        self._check_fitted()
+        self.check_fitted()
         return nearest_codes(latents.flatten(0, -2), self.codebook.float()).unflatten(0, latents.shape[:-1])
 
     def lookup(self, indices: Tensor) -> Tensor:
-        self._check_fitted()
+        self.check_fitted()
         self.check_indices(indices)
         return self.codebook.float()[indices.long()]
 
-    def _check_fitted(self) -> None:
+    def check_fitted(self) -> None:
+        """Raise ValueError where there is no codebook yet."""
         if not bool(self.fitted):
             raise ValueError(
                 "This vector quantizer has no codebook yet: fit one with `sqcodec codebook`, or call set_codebook"

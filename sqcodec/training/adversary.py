@@ -6,16 +6,18 @@ Letters: B batch, T samples.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
+import tomli_w
 import torch
 from torch import Tensor, nn
 
-from sqcodec.checkpoint import load_weights, write_atomically
+from sqcodec.checkpoint import CONFIG_NAME, load_weights, write_atomically
 from sqcodec.discriminators import DiscriminatorConfig, Discriminators
 from sqcodec.losses.adversarial import (
     check_objective,
@@ -23,11 +25,18 @@ from sqcodec.losses.adversarial import (
     feature_matching_loss,
     generator_loss,
 )
-from sqcodec.training.distributed import wrap
+from sqcodec.training.distributed import world, wrap
 from sqcodec.training.recipe import AdversarialRecipe, TrainRecipe
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 FOLDER = "discriminator"
-WEIGHTS_NAME = "discriminator.safetensors"
+WEIGHTS_NAME, OPTIMIZER_NAME = "discriminator.safetensors", "optimizer.safetensors"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW keeps of a parameter."""
 LEVEL_FLOOR = 1e-2
 """Segments quieter than this (RMS) are not raised to unit power."""
 
@@ -36,7 +45,8 @@ class Adversary:
     """Discriminators with their optimizer.
 
     They hear crops of ``crop_seconds`` out of ``crop_batch`` segments of the batch, at a common level: real and
-    decoded audio of a segment are scaled by the same factor. Crops derive from (seed, step).
+    decoded audio of a segment are scaled by the same factor. Crops derive from (seed, step), and are the same on any
+    number of processes.
     """
 
     def __init__(
@@ -67,39 +77,52 @@ class Adversary:
         return min(1.0, max(0.0, (step + 1 - alone) / max(1, self.recipe.ramp_steps)))
 
     def crop(self, output: Tensor, target: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """The same random stretch of decoded and real audio [B, T], at unit power: [B', crop_length] each."""
+        """The same random stretch of decoded and real audio [B, T], at unit power: [B', crop_length] each.
+
+        Of the global batch ``crop_batch`` rows, evenly spaced, are heard: each process, and each part of a batch that
+        is accumulated, has its share.
+        """
         random = np.random.default_rng((self.train.seed, step, 1))
         length = min(self.crop_length, output.shape[-1])
         start = int(random.integers(0, output.shape[-1] - length + 1))
-        count = min(self.recipe.crop_batch or len(output), len(output))
-        rows = torch.from_numpy(random.permutation(len(output))[:count]).to(output.device)
+        wanted = self.recipe.crop_batch / (world()[1] * self.train.accumulate) or len(output)
+        count = min(max(1, round(wanted)), len(output))
+        spread = random.random() * len(output) / count + np.arange(count) * len(output) / count
+        rows = torch.from_numpy(spread.astype(np.int64)).to(output.device)
         output = output[rows, start : start + length]
         target = target[rows, start : start + length]
         gain = 1.0 / target.square().mean(-1, keepdim=True).sqrt().clamp_min(LEVEL_FLOOR)
         return output * gain, target * gain
 
-    def update(self, output: Tensor, target: Tensor, step: int) -> dict[str, float]:
-        """One step of the discriminators on cropped audio, every ``update_every`` generator steps."""
+    def update(self, output: Tensor, target: Tensor, step: int, part: int = 0) -> dict[str, float]:
+        """One step of the discriminators on cropped audio, every ``update_every`` generator steps.
+
+        Of a batch that comes in several parts the gradients are summed; the last part makes the step.
+        """
         if step % self.recipe.update_every:
             return {}
+        parts = self.train.accumulate
+        if part == 0:
+            self.optimizer.zero_grad(set_to_none=True)
         self.network.requires_grad_(True)
         with self._autocast():
             judged = self.judge(torch.cat([target, output.detach()]))
         real = [scores[: len(target)] for scores in judged.scores]
         fake = [scores[len(target) :] for scores in judged.scores]
         loss = discriminator_loss(real, fake, self.recipe.objective)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
-        if torch.isfinite(norm):
-            self.optimizer.step()
+        (loss / parts).backward()
         with torch.no_grad():
             correct = [((r > t).float().mean() + (f <= t).float().mean()) / 2 for r, f, t in self._halfway(real, fake)]
-        return {
+        row = {
             "discriminator": float(loss.detach()),
-            "discriminator_norm": float(norm),
             "discriminator_accuracy": float(torch.stack(correct).mean()),
         }
+        if part == parts - 1:
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+            if torch.isfinite(norm):
+                self.optimizer.step()
+            row["discriminator_norm"] = float(norm)
+        return row
 
     def terms(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """What the generator minimises: ``adversarial`` and ``feature_matching``, unweighted."""
@@ -127,19 +150,55 @@ class Adversary:
         self.optimizer.load_state_dict(state["optimizer"])
 
     def save(self, folder: Path) -> None:
-        """Weights for others to fine-tune with, in ``folder/discriminator``."""
+        """What others fine-tune with, in ``folder/discriminator``: configuration, weights, state of the optimizer."""
         target = folder / FOLDER
         target.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        write_atomically(target / WEIGHTS_NAME, safetensors.torch.save(tensors, metadata={"format": "pt"}))
+        write_atomically(target / CONFIG_NAME, tomli_w.dumps(self.network.config.to_dict()).encode("utf-8"))
+        for name, tensors in ((WEIGHTS_NAME, self.network.state_dict()), (OPTIMIZER_NAME, self._moments())):
+            plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+            write_atomically(target / name, safetensors.torch.save(plain, metadata={"format": "pt"}))
 
     def initialise_from(self, folder: Path) -> bool:
-        """Takes the weights that ``save`` wrote beside a model, if there are any."""
-        path = folder / FOLDER / WEIGHTS_NAME
-        if not path.is_file():
+        """Takes what ``save`` wrote beside a model, if it is there.
+
+        Raises:
+            ValueError: those discriminators are others than the recipe's; the message says in what.
+        """
+        source = folder / FOLDER
+        if not (source / WEIGHTS_NAME).is_file():
             return False
-        load_weights(self.network, safetensors.torch.load_file(path))
+        self._check(source)
+        load_weights(self.network, safetensors.torch.load_file(source / WEIGHTS_NAME))
+        if (source / OPTIMIZER_NAME).is_file():
+            moments = safetensors.torch.load_file(source / OPTIMIZER_NAME)
+            for name, parameter in self.network.named_parameters():
+                state = {kind: moments[f"{name}:{kind}"] for kind in MOMENTS if f"{name}:{kind}" in moments}
+                if state:
+                    device = {"step": "cpu"}
+                    self.optimizer.state[parameter] = {
+                        kind: value.to(device.get(kind, self.device)) for kind, value in state.items()
+                    }
         return True
+
+    def _check(self, source: Path) -> None:
+        if not (source / CONFIG_NAME).is_file():  # written before there was one: the tensors' shapes decide
+            return
+        theirs = tomllib.loads((source / CONFIG_NAME).read_text(encoding="utf-8"))
+        for key, own in self.network.config.to_dict().items():
+            if theirs.get(key) != own:
+                raise ValueError(
+                    f"The discriminators in '{source}' have {key} = {theirs.get(key)}, the recipe {own}: set "
+                    f"adversarial.{key} to theirs, or start from a folder without discriminators."
+                )
+
+    def _moments(self) -> dict[str, Tensor]:
+        """The optimizer's averages, by the name of their parameter."""
+        return {
+            f"{name}:{kind}": self.optimizer.state[parameter][kind]
+            for name, parameter in self.network.named_parameters()
+            for kind in MOMENTS
+            if kind in self.optimizer.state.get(parameter, {})
+        }
 
     def _halfway(self, real: list[Tensor], fake: list[Tensor]) -> list[tuple[Tensor, Tensor, float]]:
         """Scores with the threshold between the two targets of the objective."""

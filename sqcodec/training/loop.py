@@ -25,7 +25,9 @@ from sqcodec.checkpoint import (
 )
 from sqcodec.data.augment import Augmentation
 from sqcodec.data.cache import AudioCache, build_cache
-from sqcodec.data.manifest import hold_out_speakers, read_manifest
+from sqcodec.data.files import AudioFiles
+from sqcodec.data.loader import Batches
+from sqcodec.data.manifest import Clip, hold_out_share, hold_out_speakers, read_manifest
 from sqcodec.data.segments import SegmentSampler
 from sqcodec.nn import build_network
 from sqcodec.nn.base import CodecNetwork
@@ -47,7 +49,10 @@ STATE_NAME = "state.pt"
 
 
 class Trainer:
-    """One run: its folder holds ``recipe.json``, ``metrics.jsonl``, ``state.pt`` and ``model/`` (the EMA weights)."""
+    """One run: its folder holds ``recipe.json``, ``metrics.jsonl``, ``state.pt`` and ``model/`` (the EMA weights).
+
+    With discriminators also ``discriminator/``, with TensorBoard ``tensorboard/``.
+    """
 
     def __init__(
         self,
@@ -67,6 +72,7 @@ class Trainer:
             )
         rate = recipe.model.sample_rate
         self.sampler, self.validation = build_data(recipe, cache_folder or self.folder / "cache")
+        self.batches = Batches(self.sampler, data.workers, self.device, self.rank, self.processes)
         torch.manual_seed(train.seed)
         self.network = build_network(recipe.model).to(self.device)
         self.average = build_network(recipe.model).to(self.device)
@@ -87,7 +93,7 @@ class Trainer:
             self.adversary = Adversary(recipe.adversarial, train, rate, self.device)
         self.rollbacks = Rollbacks(train.most_rollbacks)
         self.tracker = Tracker(self.folder, train.steps, train.tensorboard, speaks=self.rank == 0)
-        self.step = 0
+        self.step = self.saved_step = 0
         count = sum(p.numel() for p in self.network.parameters())
         log.info("%.2f M parameters, %.2f h of speech", count / 1e6, self.sampler.seconds / 3600)
 
@@ -124,7 +130,7 @@ class Trainer:
         for name, part in self._parts().items():
             if name in state:
                 part.load_state_dict(state[name])
-        self.step = state["step"]
+        self.step = self.saved_step = state["step"]
 
     def _parts(self) -> dict[str, Any]:
         """What else has a state; states from before a part existed lack it."""
@@ -134,6 +140,7 @@ class Trainer:
             "objective": self.objective if self.recipe.loss.balancer else None,
             "scaler": self.scaler if self.recipe.train.fp16 else None,
             "rollbacks": self.rollbacks,
+            "tracker": self.tracker,
         }
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -148,20 +155,41 @@ class Trainer:
             }
             state |= {name: part.state_dict() for name, part in self._parts().items()}
             save_training_state(self.folder / STATE_NAME, state)
-            if self.adversary:
-                self.adversary.save(self.folder)
-            save_model(self.folder / "model", self.recipe.model, self.average.state_dict(), {"step": str(self.step)})
+            self._save_model()
+        self.saved_step = self.step
         barrier()
 
+    def _save_model(self) -> None:
+        if self.adversary:
+            self.adversary.save(self.folder)
+        save_model(self.folder / "model", self.recipe.model, self.average.state_dict(), {"step": str(self.step)})
+
     def run(self) -> None:
-        """Trains from the current step to ``train.steps``."""
+        """Trains from the current step to ``train.steps``. Whatever ends it early, the log's last line says where."""
+        try:
+            self._run()
+        except BaseException as error:
+            self.tracker.end()
+            log.error(
+                "stopped at step %d of %d (%s). The last saved state is that of step %d in '%s': the same command "
+                "continues from there.", self.step, self.recipe.train.steps, _in_words(error), self.saved_step,
+                self.folder,
+            )  # fmt: skip
+            raise
+        self.tracker.end()
+
+    def _run(self) -> None:
         train = self.recipe.train
         if self.rank == 0:
             write_atomically(self.folder / "recipe.json", json.dumps(self.recipe.to_dict(), indent=1).encode())
         if not (self.folder / STATE_NAME).exists() and train.steps:
             self.save()  # what a rollback goes back to
+        elif self.rank == 0 and self._model_step() != self.step:
+            self._save_model()  # a crash came between the state and the model
         audio = self.sampler.batch_size * self.sampler.segment_length / self.recipe.model.sample_rate
-        self.tracker.clear()
+        self.tracker.begin(self.step)
+        if self._validation_due() and not self.tracker.has(self.step, "validation_stoi"):
+            self._validate()
         while self.step < train.steps:
             row = self._train_step() if self.step not in self.rollbacks.skipped else {}
             if row is None:
@@ -173,8 +201,21 @@ class Trainer:
                 self._log(audio)
             if self.step % train.save_every == 0 or self.step == train.steps:
                 self.save()
-            if self.validation and (self.step % train.validate_every == 0 or self.step == train.steps):
+            if self._validation_due():
                 self._validate()
+        log.info("done: %d steps, the model is in '%s'", self.step, self.folder)
+
+    def _validation_due(self) -> bool:
+        train = self.recipe.train
+        last = self.step == train.steps
+        return bool(self.validation and self.step and (self.step % train.validate_every == 0 or last))
+
+    def _model_step(self) -> int:
+        """The step whose weights the model folder holds; -1 where there is none."""
+        try:
+            return int(load_model(self.folder / "model")[2].get("step", -1))
+        except (OSError, ValueError):
+            return -1
 
     def _train_step(self) -> dict[str, float] | None:
         """One update; None where the gradient is not finite."""
@@ -184,18 +225,17 @@ class Trainer:
         torch.manual_seed((train.seed << 32) + self.step)
         if self.perturbation is not None:
             self._calibrate(self.perturbation)
-        batch = torch.from_numpy(self.sampler.batch(self.step))
-        samples = batch.chunk(self.processes)[self.rank].to(self.device)
+        samples = self.batches.get(self.step).to(self.device, non_blocking=True)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         row: dict[str, float] = {}
-        for part in samples.chunk(train.accumulate):
+        for number, part in enumerate(samples.chunk(train.accumulate)):
             result: StepOutput = self.forward(part, self.step)
             ramp = 1.0
             if self.adversary is not None and self.step >= self.recipe.adversarial.start_step:
                 self.adversary.set_learning_rate(share)
                 ramp = self.adversary.ramp(self.step)
-                row |= self._adversarial_terms(self.adversary, result, ramp)
+                row |= self._adversarial_terms(self.adversary, result, ramp, number)
             total = self.objective.total(result, ramp)
             self.scaler.scale(total / train.accumulate).backward()
             for name, term in (result.terms | {"total": total} | result.metrics).items():
@@ -222,10 +262,12 @@ class Trainer:
                 kept.copy_(own)  # codebooks of moving averages
         return norm
 
-    def _adversarial_terms(self, adversary: Adversary, result: StepOutput, ramp: float) -> dict[str, float]:
+    def _adversarial_terms(
+        self, adversary: Adversary, result: StepOutput, ramp: float, part: int
+    ) -> dict[str, float]:
         """Updates the discriminators and adds their terms to ``result``."""
         output, target = adversary.crop(result.output, result.target, self.step)
-        row = adversary.update(output, target, self.step)
+        row = adversary.update(output, target, self.step, part)
         if ramp > 0:
             result.terms |= adversary.terms(output, target)
         return row
@@ -243,7 +285,7 @@ class Trainer:
         self.rollbacks.add(bad, self.folder)
         barrier()
         self.save()
-        self.tracker.clear()
+        self.tracker.begin(self.step)
 
     def _log(self, audio_seconds: float) -> None:
         self.tracker.sums = {
@@ -280,15 +322,21 @@ class Trainer:
 def build_data(recipe: Recipe, cache_folder: str | Path) -> tuple[SegmentSampler, AudioCache | None]:
     """The training segments and the validation clips of a recipe; the first process decodes for all."""
     data, rate = recipe.data, recipe.model.sample_rate
-    clips, held_out = hold_out_speakers(read_manifest(data.manifest, data.split or None), data.validation_speakers)
+    clips, held_out = hold_out_speakers(_training_clips(data.manifest, data.split), data.validation_speakers)
+    if data.validation_share:
+        clips, more = hold_out_share(clips, data.validation_share)
+        held_out = held_out + more
     if data.validation_split:
         held_out = held_out + read_manifest(data.manifest, data.validation_split)
         clips = [clip for clip in clips if clip.split != data.validation_split]
     if world()[0]:
         barrier()
-    caches = [build_cache(clips, cache_folder, rate)]
-    for manifest in data.more_manifests:
-        caches.append(build_cache(read_manifest(manifest, data.split or None), cache_folder, rate))
+
+    def open_corpus(clips: list[Clip]) -> AudioCache | AudioFiles:
+        return build_cache(clips, cache_folder, rate) if data.decode_once else AudioFiles(clips, rate)
+
+    corpora = [open_corpus(clips)]
+    corpora += [open_corpus(_training_clips(manifest, data.split)) for manifest in data.more_manifests]
     validation = build_cache(held_out, cache_folder, rate) if held_out else None
     if not world()[0]:
         barrier()
@@ -299,9 +347,23 @@ def build_data(recipe: Recipe, cache_folder: str | Path) -> tuple[SegmentSampler
         _pair(data.speed),
     )  # fmt: skip
     sampler = SegmentSampler(
-        caches, data.batch_size, length, _pair(data.gain_db), recipe.train.seed, data.weights, augmentation
+        corpora, data.batch_size, length, _pair(data.gain_db), recipe.train.seed, data.weights, augmentation
     )
     return sampler, validation
+
+
+def _training_clips(manifest: str, split: str) -> list[Clip]:
+    """The clips of a split; of a manifest that knows no splits, all."""
+    clips = read_manifest(manifest)
+    return read_manifest(manifest, split) if split and any(clip.split for clip in clips) else clips
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, SystemExit):
+        return "terminated"
+    return f"{type(error).__name__}: {error}"
 
 
 def _pair(values: list[float]) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from sqcodec.losses.weighing import Balancer, limit
 from sqcodec.training.recipe import Recipe
 from sqcodec.training.step import StepOutput
 
+RECONSTRUCTION = ("mel", "stft", "waveform", "si_sdr", "resolution", "perceptual")
 ADVERSARIAL = ("adversarial", "feature_matching")
 
 
@@ -19,12 +20,12 @@ class Objective:
 
     def __init__(self, recipe: Recipe) -> None:
         loss = recipe.loss
-        self.weights = {name: getattr(loss, name) for name in ("mel", "stft", "waveform", "si_sdr", "resolution")}
+        self.weights = {name: getattr(loss, name) for name in RECONSTRUCTION}
         self.adversarial_weights = {
             "adversarial": recipe.adversarial.weight, "feature_matching": recipe.adversarial.feature_matching,
         }  # fmt: skip
         self.limits = loss.limits
-        known = (*self.weights, *ADVERSARIAL, "reconstruction")
+        known = (*self.weights, *ADVERSARIAL, "reconstruction", "discrimination")
         for name in self.limits:
             if name not in known:
                 raise ValueError(f"Unknown term 'loss.limits.{name}'. Choose one of: {', '.join(known)}.")
@@ -40,10 +41,8 @@ class Objective:
         weighted = {name: self._limited(name, weights[name] * terms[name]) for name in weights if name in terms}
         reconstruction = sum(term for name, term in weighted.items() if name not in ADVERSARIAL)
         total = terms["norm"] + self._limited("reconstruction", reconstruction)  # type: ignore[arg-type]
-        for name in ADVERSARIAL:
-            if name in weighted:
-                total = total + weighted[name]
-        return total
+        judged = [weighted[name] for name in ADVERSARIAL if name in weighted]
+        return total + self._limited("discrimination", sum(judged[1:], judged[0])) if judged else total
 
     def state_dict(self) -> dict[str, Any]:
         return self.balancer.state_dict() if self.balancer else {}

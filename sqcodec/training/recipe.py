@@ -28,6 +28,9 @@ class DataRecipe:
     """Split of the manifest to train on; empty takes every clip."""
     validation_speakers: list[str] = field(default_factory=list)
     """Held out of training; the validation clips are theirs."""
+    validation_share: float = 0.0
+    """Share of the speakers held out besides those, chosen by a hash of their names; where there are fewer than ten
+    speakers, share of the clips."""
     validation_clips: int = 16
     validation_seconds: float = 6.0
     """Longest stretch of a validation clip that is coded."""
@@ -37,6 +40,11 @@ class DataRecipe:
     gain_db: list[float] = field(default_factory=lambda: [0.0, 0.0])
     validation_split: str = ""
     """Split of the manifest to validate on, besides the speakers held out."""
+    decode_once: bool = True
+    """Decode the corpus into a cache at the model's rate before training. If false, every segment is read from its
+    file and resampled on the fly, without decoding the whole file."""
+    workers: int = 0
+    """Processes that prepare batches ahead of the training step; 0: the training process does it itself."""
     more_manifests: list[str] = field(default_factory=list)
     """Further corpora to train on."""
     weights: list[float] = field(default_factory=list)
@@ -105,8 +113,16 @@ class LossRecipe:
     resolution: float = 0.0
     """Multi-resolution STFT loss of Parallel WaveGAN over ``resolution_sizes``."""
     resolution_sizes: list[int] = field(default_factory=lambda: [32, 64, 128, 256, 512, 1024])
+    perceptual: float = 0.0
+    """Distance of the features that ``perceptual_encoder`` finds in decoded and real audio."""
+    perceptual_encoder: str = ""
+    """A local encoder: a codec of this package (name or folder), a transformers folder (Whisper, wav2vec 2.0, HuBERT,
+    WavLM), or a TorchScript file that maps samples [B, T] to features, or to a list of them."""
+    perceptual_rate: int = 16000
+    """Sample rate in Hz that a TorchScript encoder takes."""
     limits: dict[str, float] = field(default_factory=dict)
-    """Most that a weighted term may count ("reconstruction" and "adversarial" are sums): above, it is rescaled."""
+    """Most that a weighted term may count: above, it is rescaled, which limits its gradient. Two names stand for sums:
+    "reconstruction", all but L_norm and the discriminators' terms, and "discrimination", both of those."""
     balancer: bool = False
     """Weights are shares of the gradient at the output, whatever the scale of the terms (EnCodec)."""
     fft_sizes: list[int] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
@@ -181,7 +197,8 @@ SECTIONS: dict[str, type] = {
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Reads a recipe and applies ``section.key=value`` overrides (values as JSON, else taken as text).
 
-    A recipe with ``base = "other.toml"`` (relative to its own folder) says only what differs from that one.
+    A recipe with ``base = "other.toml"`` (relative to its own folder) says only what differs from that one; of several
+    bases in a list, later ones count.
 
     Raises:
         FileNotFoundError: no such recipe.
@@ -224,8 +241,11 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"'{path}' is not valid TOML: {error}") from error
-    base = tables.pop("base", None)
-    return tables if base is None else _overlay(_read(path.parent / str(base), (*above, path)), tables)
+    base = tables.pop("base", [])
+    merged: dict[str, Any] = {}
+    for name in [base] if isinstance(base, str) else base:
+        merged = _overlay(merged, _read(path.parent / str(name), (*above, path)))
+    return _overlay(merged, tables)
 
 
 def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from sqcodec.losses.perceptual import PerceptualLoss
 from sqcodec.losses.resolution import MultiResolutionSTFTLoss
 from sqcodec.losses.spectral import MultiScaleSpectralLoss
 from sqcodec.losses.waveform import si_sdr_loss
 from sqcodec.nn.base import CodecNetwork
+from sqcodec.training.encoders import load_encoder
 from sqcodec.training.recipe import LossRecipe, TrainRecipe
 
 
@@ -39,12 +41,20 @@ class Step(nn.Module):
         self.lookahead = network.config.lookahead
         self.spectral = MultiScaleSpectralLoss(sample_rate, tuple(loss.fft_sizes), tuple(loss.mel_bands))
         self.resolution = MultiResolutionSTFTLoss(tuple(loss.resolution_sizes)) if loss.resolution > 0 else None
-        # Only the part without FFTs is compiled: complex numbers are not compiled to anything faster.
+        self.perceptual: PerceptualLoss | None = None
+        if loss.perceptual > 0:
+            if not loss.perceptual_encoder:
+                raise ValueError("loss.perceptual needs an encoder: set loss.perceptual_encoder.")
+            encoder, rate = load_encoder(loss.perceptual_encoder, loss.perceptual_rate)
+            self.perceptual = PerceptualLoss(encoder, sample_rate, rate)
+        # Of a frame-rate network the part without FFTs is compiled: complex numbers are not compiled to anything
+        # faster.
         self.core: Callable | None = getattr(network, "core", None)
-        if train.compile:
-            if self.core is None:
-                raise ValueError("train.compile is for frame-rate networks (stft front, istft head): set it to false.")
+        self.whole: Callable = network.forward
+        if train.compile and self.core is not None:
             self.core = cast(Callable, torch.compile(self.core, dynamic=False))
+        elif train.compile:
+            self.whole = cast(Callable, torch.compile(network.forward, dynamic=False))
 
     def forward(self, samples: Tensor, step: int) -> StepOutput:
         """``samples`` float32 [B, T], whole frames."""
@@ -56,7 +66,7 @@ class Step(nn.Module):
         half = torch.float16 if train.fp16 else torch.bfloat16
         with torch.autocast(samples.device.type, half, enabled=train.bf16 or train.fp16):
             if self.core is None:
-                output, quantized = self.network(samples[:, None], blend)
+                output, quantized = self.whole(samples[:, None], blend)
                 output = output[:, 0]
             else:
                 network: Any = self.network
@@ -75,4 +85,6 @@ class Step(nn.Module):
             terms["si_sdr"] = si_sdr_loss(output, target)
         if self.resolution is not None:
             terms["resolution"] = self.resolution(output, target)
+        if self.perceptual is not None:
+            terms["perceptual"] = self.perceptual(output, target)
         return StepOutput(terms, output, target, quantized.metrics)

@@ -1,4 +1,4 @@
-"""What a run says while it trains: a line a log interval, the same in metrics.jsonl and in TensorBoard.
+"""What a run says while it trains: a line a log interval, the same in metrics.jsonl and in TensorBoard, and a bar.
 
 TensorBoard is optional (package ``tensorboard``); ``train.tensorboard = true`` asks for it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +15,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
+
+from sqcodec.checkpoint import write_atomically
 
 log = logging.getLogger(__name__)
+
+METRICS_NAME = "metrics.jsonl"
+SHOWN = ("total", "mel", "discriminator")
+"""On the bar."""
+CLOCK = "audio_seconds_per_second"
+"""The one number of a row that another run of the same recipe does not repeat."""
 
 
 class Tracker:
@@ -30,18 +40,50 @@ class Tracker:
             except ImportError as error:
                 raise ImportError("train.tensorboard needs the package tensorboard: pip install tensorboard") from error
             self.writer = SummaryWriter(str(folder / "tensorboard"))
+        self.bar: Any = None
         self.clear()
+
+    def begin(self, step: int) -> None:
+        """Starts the clock at a step, and a bar where the output is a terminal. What was written of later steps goes:
+        they will come again."""
+        path = self.folder / METRICS_NAME
+        if self.speaks and path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if (row := _row(line)) is not None and row["step"] <= step]
+            if kept != lines:
+                write_atomically(path, "".join(line + "\n" for line in kept).encode("utf-8"))
+        if self.speaks and sys.stderr.isatty() and self.bar is None:
+            self.bar = tqdm(total=self.steps, file=sys.stderr, unit="step", dynamic_ncols=True)
+        if self.bar is not None:
+            self.bar.n = self.bar.initial = step
+            self.bar.refresh()
+        self.started, self.counted = time.monotonic(), 0
+
+    def end(self) -> None:
+        """Takes the bar away."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def has(self, step: int, name: str) -> bool:
+        """Whether a row of a step with this number was written."""
+        path = self.folder / METRICS_NAME
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return any(row is not None and row["step"] == step and name in row for row in map(_row, lines))
 
     def clear(self) -> None:
         """Forgets what was added since the last line."""
         self.sums: dict[str, list[float]] = {}
-        self.count, self.started = 0, time.monotonic()
+        self.counted, self.started = 0, time.monotonic()
 
     def add(self, row: Mapping[str, float]) -> None:
         """The numbers of one step; a number may be missing in some steps."""
-        self.count += 1
+        self.counted += 1
         for name, value in row.items():
             self.sums.setdefault(name, []).append(value)
+        if self.bar is not None:
+            self.bar.set_postfix_str(" ".join(f"{n} {row[n]:.3g}" for n in SHOWN if n in row), refresh=False)
+            self.bar.update()
 
     def means(self) -> dict[str, float]:
         """Of what was added since the last line."""
@@ -51,11 +93,19 @@ class Tracker:
         """Writes the means since the last call; ``audio_seconds`` of one step. Returns them."""
         row = self.means()
         seconds = max(1e-9, time.monotonic() - self.started)
-        row |= {"audio_seconds_per_second": self.count * audio_seconds / seconds, **more}
-        eta = (self.steps - step) * seconds / max(1, self.count)
+        row |= {CLOCK: self.counted * audio_seconds / seconds, **more}
+        eta = (self.steps - step) * seconds / max(1, self.counted)
         self.clear()
         self.write(step, row, f" eta {eta / 60:.0f} min")
         return row
+
+    def state_dict(self) -> dict[str, Any]:
+        """The numbers of a line that is not full yet."""
+        return {"sums": {name: list(values) for name, values in self.sums.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.clear()
+        self.sums = {name: list(values) for name, values in state["sums"].items()}
 
     def write(self, step: int, row: Mapping[str, float], note: str = "") -> None:
         """One line, one JSON object, one point of each curve."""
@@ -63,7 +113,7 @@ class Tracker:
             return
         values = " ".join(f"{name} {value:.4g}" for name, value in row.items())
         log.info("step %d of %d %s%s", step, self.steps, values, note)
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        with (self.folder / METRICS_NAME).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **row}) + "\n")
         if self.writer is not None:
             for name, value in row.items():
@@ -79,3 +129,11 @@ class Tracker:
         image = (spectrum.clamp_min(1e-4).log10() + 4.0) / 6.0
         self.writer.add_image(name, image.clamp(0, 1).flip(0)[None], step)
         self.writer.flush()
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None where a crash cut it."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None

@@ -23,7 +23,8 @@ def validate(
     """Mean scores over clips spread evenly over the cache. PESQ needs 16 kHz and is left out at other rates.
 
     ``validation_tokens_used`` is the share of distinct codes among all tokens; ``validation_perplexity`` is
-    exp(entropy) of their histogram, in codes. ``sample`` is given the first decoded clips, [T] each.
+    exp(entropy) of their histogram, in codes; ``validation_cvu`` is the latter over the codebook's size, as in VP-VAE
+    (arXiv 2602.17133). ``sample`` is given the first decoded clips, [T] each.
     """
     from pesq import PesqError, pesq
     from pystoi import stoi
@@ -49,10 +50,12 @@ def validate(
                 continue
     _, counts = torch.cat(tokens).unique(return_counts=True)
     share = counts / counts.sum()
+    perplexity = float(torch.exp(-(share * share.log()).sum()))
     scores = {
         "validation_stoi": float(np.mean(stois)),
         "validation_tokens": float(counts.sum()),
         "validation_tokens_used": len(counts) / int(counts.sum()),
-        "validation_perplexity": float(torch.exp(-(share * share.log()).sum())),
+        "validation_perplexity": perplexity,
+        "validation_cvu": perplexity / network.quantizer.codebook_size,
     }
     return scores | ({"validation_pesq_wb": float(np.mean(pesqs))} if pesqs else {})

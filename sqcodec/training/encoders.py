@@ -1,0 +1,119 @@
+"""Local encoders for the perceptual loss: a codec of this package, a transformers folder, or a TorchScript file.
+
+Letters: B batch, T samples, C channels, N frames, L layers.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sqcodec.checkpoint import load_model, load_weights
+from sqcodec.nn import build_network
+from sqcodec.nn.base import CodecNetwork
+from sqcodec.registry import find_model
+
+WHISPER_FFT, WHISPER_HOP = 400, 160
+
+
+def load_encoder(source: str, script_rate: int) -> tuple[nn.Module, int]:
+    """(module that maps samples [B, T] to features, the sample rate in Hz that it takes).
+
+    Args:
+        source: name or folder of a codec, folder of a transformers model, or a TorchScript file (.pt, .ts).
+        script_rate: the rate of a TorchScript file, which does not say.
+    Raises:
+        ValueError: there is no such encoder, or it is of an unknown kind.
+    """
+    path = Path(source)
+    if path.is_file():
+        try:
+            return torch.jit.load(str(path), map_location="cpu"), script_rate
+        except RuntimeError as error:
+            raise ValueError(f"loss.perceptual_encoder '{source}' is not a TorchScript file: {error}") from error
+    if (path / "config.json").is_file():
+        return _from_transformers(path)
+    config, tensors, _ = load_model(find_model(source))
+    network = build_network(config)
+    load_weights(network, tensors)
+    return CodecFeatures(network), config.sample_rate
+
+
+class CodecFeatures(nn.Module):
+    """What the encoder of a codec gives to its quantizer."""
+
+    def __init__(self, network: CodecNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """[B, T] -> [B, N, C]."""
+        return self.network.encode_features(self.network.pad(samples[:, None]))
+
+
+class HiddenStates(nn.Module):
+    """Hidden states of a transformers model that takes samples (wav2vec 2.0, HuBERT, WavLM, ...)."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, samples: Tensor) -> list[Tensor]:
+        """[B, T] -> L + 1 times [B, N, C]."""
+        mean, deviation = samples.mean(-1, keepdim=True), samples.std(-1, keepdim=True)
+        states = self.model((samples - mean) / (deviation + 1e-5), output_hidden_states=True).hidden_states
+        return list(states)
+
+
+class WhisperStates(nn.Module):
+    """Hidden states of Whisper's encoder, on as many frames as there are (it was trained on 30 s)."""
+
+    def __init__(self, encoder: Any, num_mels: int) -> None:
+        super().__init__()
+        import librosa
+
+        self.encoder = encoder
+        mel = librosa.filters.mel(sr=16000, n_fft=WHISPER_FFT, n_mels=num_mels)
+        self.register_buffer("mel", torch.from_numpy(mel), persistent=False)
+        self.register_buffer("window", torch.hann_window(WHISPER_FFT), persistent=False)
+
+    def forward(self, samples: Tensor) -> list[Tensor]:
+        """[B, T] -> L + 1 times [B, N, C]."""
+        encoder, found = self.encoder, []
+        x = nn.functional.gelu(encoder.conv1(self.log_mel(samples)))
+        x = nn.functional.gelu(encoder.conv2(x)).transpose(1, 2)
+        x = x + encoder.embed_positions.weight[: x.shape[1]]
+        for layer in encoder.layers:
+            found.append(x)
+            result = layer(x, attention_mask=None)
+            x = result[0] if isinstance(result, tuple) else result
+        return [*found, encoder.layer_norm(x)]
+
+    def log_mel(self, samples: Tensor) -> Tensor:
+        """[B, T] -> [B, bands, frames], as Whisper's feature extractor computes it (arXiv 2212.04356, section 2.2)."""
+        window = self.get_buffer("window")
+        spectrum = torch.stft(samples, WHISPER_FFT, WHISPER_HOP, window=window, return_complex=True)[..., :-1]
+        power = spectrum.real.square() + spectrum.imag.square()
+        mel = (self.get_buffer("mel") @ power).clamp_min(1e-10).log10()
+        return (torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
+
+
+def _from_transformers(folder: Path) -> tuple[nn.Module, int]:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError("A transformers folder as perceptual encoder needs: pip install transformers") from error
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    model: Any = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
+    if kind == "whisper":
+        return WhisperStates(model.encoder, model.config.num_mel_bins), 16000
+    if model.main_input_name != "input_values":
+        raise ValueError(
+            f"loss.perceptual_encoder '{folder}' is a '{kind}', which does not take samples. Use Whisper, wav2vec 2.0, "
+            "HuBERT or WavLM, or a TorchScript file."
+        )
+    return HiddenStates(model), 16000
