@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- tree -->", "<!-- end of tree -->"
-ORDER = ("sqcodec", "recipes", "egs", "benchmarks", "docs", "scripts", "tests")
+ORDER = ("sqcodec", "examples", "recipes", "egs", "benchmarks", "docs", "scripts", "tests")
 WHOLE = ("sqcodec/configs/published", "tests/data", "tests/golden", "sqcodec/models")  # one line for the folder
 FIXED = {
     "sqcodec/configs/published": "the 7 SQCodec and 4 L3AC configurations as published",
