@@ -16,7 +16,6 @@ from sqcodec import Codec
 from sqcodec.cli import main
 from sqcodec.nn import build_network
 from sqcodec.tokens.records import TokenInfo, TokenRecord
-from sqcodec.vocabulary.factors import join_digits
 
 pytest.importorskip("transformers")
 
@@ -107,28 +106,6 @@ def test_cache_batch_and_files_change_nothing(model, tmp_path) -> None:
     assert not torch.equal(model.continue_tokens(ids, 6, seed=4), sampled)
     with pytest.raises(ValueError, match="temperature 0 must be above 0"):
         model.continue_tokens(ids, 1, temperature=0)
-
-
-def test_baselines_of_known_sources() -> None:
-    from sqcodec.lm.baselines import score_baselines
-
-    generator = np.random.default_rng(0)
-    uniform = [generator.integers(0, K, 300) for _ in range(60)]
-    found = score_baselines(uniform[:40], uniform[40:], LEVELS)
-    assert found.unigram == pytest.approx(math.log2(K), abs=0.02)
-    assert found.bigram == pytest.approx(math.log2(K), abs=0.03)
-
-    steps = [np.cumsum(generator.integers(0, 2, 300)) % K for _ in range(60)]  # stays or goes on: 1 bit
-    found = score_baselines(steps[:40], steps[40:], LEVELS)
-    assert found.bigram == pytest.approx(1.0, abs=0.03) and found.unigram > 4.4
-
-    # digits that are independent, each with its own frequencies: few tokens suffice for their product
-    chances = [np.array([0.8, 0.1, 0.1]), np.array([0.9, 0.1]), np.array([0.7, 0.1, 0.1, 0.1])]
-    entropy = sum(float(-(p * np.log2(p)).sum()) for p in chances)
-    few = [
-        join_digits(np.stack([generator.choice(len(p), 20, p=p) for p in chances], 1), LEVELS) for _ in range(60)
-    ]
-    assert score_baselines(few[:20], few[20:], LEVELS).unigram == pytest.approx(entropy, abs=0.15)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from .common import UsageError, describe
 
 MODULES = (
     "encode", "decode", "stream", "export", "bench", "info", "models",
-    "importing", "prepare", "train", "study", "codebook", "evaluate", "profile", "tokens", "lm",
+    "importing", "prepare", "train", "study", "codebook", "evaluate", "profile", "tokens", "token_report", "lm",
 )  # fmt: skip
 
 

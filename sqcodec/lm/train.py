@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from sqcodec.checkpoint import load_training_state, save_training_state, write_atomically
-from sqcodec.lm.baselines import score_baselines
 from sqcodec.lm.data import Batches, Clips, divide_clips, text_prefixes
 from sqcodec.lm.model import SpeechLM, SpeechLMConfig
 from sqcodec.tokens.dataset import TokenDataset
+from sqcodec.tokens.ngrams import score_orders
 
 _log = logging.getLogger(__name__)
 
@@ -59,11 +59,13 @@ class LMRecipe:
 
 @dataclass(frozen=True)
 class Scores:
-    """Cross-entropy of validation clips in bits a token, beside baselines fitted on the training clips."""
+    """Cross-entropy of validation clips in bits a token, beside n-gram models of the same training clips
+    (``sqcodec.tokens.ngrams``); ``entropy``: of the training counts themselves."""
 
     bits: float
     unigram: float
     bigram: float
+    trigram: float
     entropy: float
     tokens: int
 
@@ -140,16 +142,16 @@ def train(tokens: str | Path, run: str | Path, recipe: LMRecipe, device: str = "
 
 
 def score(model: SpeechLM, dataset: TokenDataset, clips: Clips) -> Scores:
-    """The model and the baselines on the validation clips: on every token but the first of each clip."""
+    """The model and the n-grams on the validation clips: on every token but the first two of each clip."""
     bits, count = score_model(model, dataset, clips.validation)
     streams = [[dataset.tokens(int(index)) for index in part] for part in (clips.train, clips.validation)]
-    baselines = score_baselines(streams[0], streams[1], model.config.levels)
-    return Scores(bits, baselines.unigram, baselines.bigram, baselines.entropy, count)
+    ngrams = score_orders(streams[0], streams[1], model.config.levels)
+    return Scores(bits, *ngrams.bits, ngrams.plug_in[0], count)
 
 
 @torch.inference_mode()
 def score_model(model: SpeechLM, dataset: TokenDataset, clips: np.ndarray) -> tuple[float, int]:
-    """Bits a token, and tokens scored: each clip by itself, all but its first token, its end not counted."""
+    """Bits a token, and tokens scored: each clip by itself, from its third token on, its end not counted."""
     model.eval()
     size, nats, count = model.config.codebook_size, 0.0, 0
     prefixes = text_prefixes(dataset, clips, model.config.alphabet)
@@ -157,7 +159,7 @@ def score_model(model: SpeechLM, dataset: TokenDataset, clips: np.ndarray) -> tu
         prefix = np.zeros(0, np.int64) if prefixes is None else prefixes[place]
         tokens = dataset.tokens(int(index))[: model.config.max_positions - len(prefix) - 1]
         ids = torch.from_numpy(np.concatenate([prefix, [size], tokens]))[None].to(model.device)
-        values = model(ids).nats[0, len(prefix) + 1 :]
+        values = model(ids).nats[0, len(prefix) + 2 :]
         nats, count = nats + float(values.sum()), count + len(values)
     return nats / math.log(2) / max(count, 1), count
 

@@ -142,7 +142,8 @@ class PackedTokens:
             places = np.random.default_rng([seed, epoch]).permutation(places)
         self._order = chosen[places]
         none = np.zeros(0, np.int64)
-        self._prefixes = [none if prefixes is None else np.asarray(prefixes[place], np.int64) for place in places.tolist()]
+        given = [none] * len(chosen) if prefixes is None else [np.asarray(prefix, np.int64) for prefix in prefixes]
+        self._prefixes = [given[place] for place in places.tolist()]
         counts = dataset.lengths[self._order] + 1 + np.array([len(prefix) for prefix in self._prefixes])
         self._starts = np.concatenate([[0], np.cumsum(counts)])
         if length < 1 or self._starts[-1] < length:

@@ -1,0 +1,76 @@
+"""What a linear classifier reads out of tokens: who speaks.
+
+Each stretch of three seconds is described by what tokens alone give without training: the frequencies of the digits of
+each dimension, and the mean and deviation of the quantizer's codes and of their steps. Stretches of a speaker's clips
+train a logistic regression (`scikit-learn`), those of his other clips test it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sqcodec.codec import Codec
+from sqcodec.vocabulary.factors import split_tokens
+
+SECONDS = 3.0
+MOST_DIGITS = 64
+"""Levels above this are no frequencies: the codes alone describe such a codebook."""
+
+
+@dataclass(frozen=True)
+class SpeakerProbe:
+    """Share of test stretches whose speaker was told; ``chance``: of the speaker with the most of them."""
+
+    accuracy: float
+    chance: float
+    speakers: int
+    stretches: int
+
+
+def probe_speakers(codec: Codec, streams: Sequence[np.ndarray], speakers: Sequence[str]) -> SpeakerProbe | None:
+    """Tokens [N] and speaker of each clip. None where fewer than two speakers have two clips that are long enough.
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ImportError as error:
+        raise ImportError("The speaker probe needs scikit-learn: pip install 'sqcodec[lm]'") from error
+    length = round(SECONDS * codec.token_rate)
+    clips: dict[str, list[list[np.ndarray]]] = {}
+    for stream, speaker in zip(streams, speakers, strict=True):
+        parts = [stream[start : start + length] for start in range(0, len(stream) - length + 1, length)]
+        if speaker and parts:
+            clips.setdefault(speaker, []).append([_describe(codec, part) for part in parts])
+    clips = {speaker: found for speaker, found in clips.items() if len(found) > 1}
+    if len(clips) < 2:
+        return None
+    sets: tuple[list[tuple[np.ndarray, str]], list[tuple[np.ndarray, str]]] = ([], [])
+    for speaker, found in clips.items():
+        for index, parts in enumerate(found):
+            sets[index % 2].extend((part, speaker) for part in parts)
+    (x, y), (test_x, test_y) = ((np.stack([v for v, _ in part]), np.array([s for _, s in part])) for part in sets)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
+    model.fit(x, y)
+    _, counts = np.unique(test_y, return_counts=True)
+    accuracy = float((model.predict(test_x) == test_y).mean())
+    return SpeakerProbe(accuracy, float(counts.max() / counts.sum()), len(clips), len(test_y))
+
+
+@torch.inference_mode()
+def _describe(codec: Codec, tokens: np.ndarray) -> np.ndarray:
+    """Numbers for a stretch of tokens [N]."""
+    codes = codec.network.quantizer.lookup(torch.from_numpy(np.int64(tokens))[None].to(codec.device))[0].cpu().numpy()
+    steps = np.diff(codes, axis=0)
+    found = [codes.mean(axis=0), codes.std(axis=0), steps.std(axis=0)]
+    if codec.levels and max(codec.levels) <= MOST_DIGITS:
+        digits = split_tokens(tokens, codec.levels)
+        found += [np.bincount(digits[:, d], minlength=count) / len(tokens) for d, count in enumerate(codec.levels)]
+    return np.concatenate(found)

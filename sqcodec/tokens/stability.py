@@ -1,0 +1,82 @@
+"""Whether a token stays the same when what is said does: under a small shift, another level, light noise.
+
+Stable tokens make shorter descriptions of the same speech, and prompts that mean the same on every microphone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sqcodec.codec import Codec
+from sqcodec.vocabulary.factors import split_tokens
+
+SHIFTS = (0.125, 0.25, 0.5)
+"""Of a hop."""
+GAINS = (1.0, -1.0)
+"""dB."""
+NOISES = (40.0, 30.0)
+"""White noise: dB below the clip's own power."""
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Shares under one change: of tokens that stay, and of their digits (equal to ``tokens`` without levels)."""
+
+    tokens: float
+    digits: float
+
+
+def measure_stability(codec: Codec, clips: Sequence[np.ndarray], seed: int = 0) -> dict[str, Stability]:
+    """By the name of the change, such as "gain +1 dB". Clips float32 [T], at the model's rate."""
+    generator = np.random.default_rng(seed)
+    changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+    for share in SHIFTS:
+        samples = max(round(share * codec.hop_length), 1)
+        changes[f"shift of {share:g} hop"] = _Shift(samples)
+    for gain in GAINS:
+        changes[f"gain {gain:+g} dB"] = _Gain(gain)
+    for level in NOISES:
+        changes[f"noise at -{level:g} dB"] = _Noise(level, generator)
+    plain = [tokens.numpy() for tokens in codec.encode_batch(list(clips))]
+    levels = codec.levels or (codec.codebook_size,)
+    results = {}
+    for name, change in changes.items():
+        changed = [tokens.numpy() for tokens in codec.encode_batch([change(clip) for clip in clips])]
+        same, equal, count = 0, 0.0, 0
+        for old, new in zip(plain, changed, strict=True):
+            length = min(len(old), len(new))
+            same += int((old[:length] == new[:length]).sum())
+            digits = split_tokens(old[:length], levels) == split_tokens(new[:length], levels)
+            equal += float(digits.mean(axis=1).sum())
+            count += length
+        results[name] = Stability(same / count, equal / count)
+    return results
+
+
+@dataclass(frozen=True)
+class _Shift:
+    samples: int
+
+    def __call__(self, clip: np.ndarray) -> np.ndarray:
+        return clip[self.samples :]
+
+
+@dataclass(frozen=True)
+class _Gain:
+    decibels: float
+
+    def __call__(self, clip: np.ndarray) -> np.ndarray:
+        return np.asarray(clip * 10 ** (self.decibels / 20), np.float32)
+
+
+@dataclass(frozen=True)
+class _Noise:
+    decibels: float
+    generator: np.random.Generator
+
+    def __call__(self, clip: np.ndarray) -> np.ndarray:
+        noise = self.generator.standard_normal(len(clip)) * np.sqrt(np.mean(clip**2)) * 10 ** (-self.decibels / 20)
+        return np.asarray(clip + noise, np.float32)
