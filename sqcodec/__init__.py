@@ -23,11 +23,13 @@ __all__ = ["Codec", "ModelConfig", "StreamDecoder", "StreamEncoder", "load"]
 _HOMES = {"Codec": "codec", "ModelConfig": "config", "StreamDecoder": "streaming", "StreamEncoder": "streaming"}
 
 
-def load(model: str | Path = "speech-3k", device: str = "cpu", precision: Precision = "float32") -> Codec:
-    """Loads a codec by name (``sqcodec models`` lists them) or from a model or run folder."""
+def load(
+    model: str | Path = "speech-3k", device: str = "cpu", precision: Precision = "float32", compiled: bool = False
+) -> Codec:
+    """Loads a codec by name (``sqcodec models`` lists them) or from a model or run folder; options as of ``Codec``."""
     from sqcodec.codec import Codec
 
-    return Codec.from_pretrained(model, device, precision)
+    return Codec.from_pretrained(model, device, precision, compiled)
 
 
 def __getattr__(name: str) -> object:

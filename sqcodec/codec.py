@@ -21,6 +21,7 @@ from sqcodec.config import ModelConfig
 from sqcodec.nn import FrameNetwork, Network, build_network
 from sqcodec.nn.coder import DecoderSteps, EncoderSteps
 from sqcodec.nn.packing import can_pack
+from sqcodec.nn.prepared import PreparedNetwork
 from sqcodec.nn.steps import StepOptions
 from sqcodec.nn.streams import DecoderStream, EncoderStream, decode_items, encode_items
 
@@ -48,8 +49,11 @@ class Codec:
         network: the network; it is put in evaluation mode. Weights that change after the first use are not seen.
         name: model name, kept in code files.
         weights_hash: sha256 (hex) of the weights file.
-        precision: "bfloat16" runs the large layers of a frame-rate model in bfloat16: faster where the processor has
-            it, and its tokens differ from those of "float32" where a latent lies near a decision boundary.
+        precision: "bfloat16" runs the large layers in bfloat16: faster where the processor has it, and its tokens
+            differ from those of "float32" where a latent lies near a decision boundary.
+        compiled: compile what a model with Snake spends most of its time on beside matrix products: once for all
+            lengths, 5 s and a C++ compiler the first time, 2 s later; for more than a minute of audio. Nothing
+            changes for a model without Snake, such as 'speech-3k', where compiling was measured not to pay.
     """
 
     def __init__(
@@ -58,16 +62,17 @@ class Codec:
         name: str = "",
         weights_hash: str = "",
         precision: Precision = "float32",
+        compiled: bool = False,
     ) -> None:
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"Unknown precision {precision!r}. Choose one of: float32, bfloat16")
-        if precision != "float32" and not isinstance(network, FrameNetwork):
-            raise ValueError("precision 'bfloat16' is for frame-rate models; this one runs in float32")
         self.network = network.eval().requires_grad_(False)
-        self.name, self.weights_hash, self.precision = name, weights_hash, precision
+        self.name, self.weights_hash, self.precision, self.compiled = name, weights_hash, precision, compiled
 
     @classmethod
-    def from_pretrained(cls, model: str | Path, device: str = "cpu", precision: Precision = "float32") -> Codec:
+    def from_pretrained(
+        cls, model: str | Path, device: str = "cpu", precision: Precision = "float32", compiled: bool = False
+    ) -> Codec:
         """Loads a model by name (``sqcodec models`` lists them) or from a model or run folder.
 
         Raises:
@@ -77,7 +82,7 @@ class Codec:
         config, tensors, _ = load_model(folder)
         network = build_network(config)
         load_weights(network, tensors)
-        return cls(network.to(device), config.name or folder.name, hash_weights(folder), precision)
+        return cls(network.to(device), config.name or folder.name, hash_weights(folder), precision, compiled)
 
     def save_pretrained(self, folder: str | Path, metadata: dict[str, str] | None = None) -> None:
         """Writes ``model.safetensors`` (float32) and ``config.toml``."""
@@ -147,10 +152,17 @@ class Codec:
         with torch.inference_mode():
             return DecoderSteps(self.network, self._step_options)
 
+    @cached_property
+    def _prepared_network(self) -> PreparedNetwork:
+        """A network without steps, with weights prepared for inference."""
+        assert isinstance(self.network, Network)
+        with torch.inference_mode():
+            return PreparedNetwork(self.network, self._step_options)
+
     @property
     def _step_options(self) -> StepOptions:
         dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-        return StepOptions(dtype, packed=self.device.type == "cpu" and can_pack(dtype))
+        return StepOptions(dtype, self.device.type == "cpu" and can_pack(dtype), self.compiled)
 
     def token_count(self, length: int) -> int:
         """Tokens for ``length`` samples at the model's rate, as ``encode`` gives them."""
@@ -272,7 +284,8 @@ class Codec:
                 yield self._encode_chunk(kept, part)
                 kept = _tail(kept, part, context)
         elif last.shape[1]:
-            yield self._encode_chunk(None, self.network.pad(torch.from_numpy(last)).numpy())
+            padded = self.network.pad(torch.from_numpy(last)).numpy()
+            yield self._encode_chunk(None, padded, last.shape[1])
 
     @torch.inference_mode()
     def decode_blocks(self, tokens: np.ndarray, length: int) -> Iterator[np.ndarray]:
@@ -304,7 +317,7 @@ class Codec:
                 return
             first = max(0, start - context)
             part = torch.from_numpy(np.ascontiguousarray(tokens[:, first : start + chunk])).to(self.device)
-            output = self.network.decode_features(self.network.quantizer.decode(part))[:, 0]
+            output = self._prepared_network.decode_features(self.network.quantizer.decode(part))[:, 0]
             samples = output[:, (start - first) * self.hop_length :].cpu().numpy()[:, skip : skip + left]
             skip = max(0, skip - (output.shape[1] - (start - first) * self.hop_length))
             left -= samples.shape[1]
@@ -364,9 +377,10 @@ class Codec:
         multiple = self.config.pad_multiple
         return -(-samples // multiple) * multiple if self.config.causal else 0
 
-    def _encode_chunk(self, kept: np.ndarray | None, chunk: np.ndarray) -> np.ndarray:
+    def _encode_chunk(self, kept: np.ndarray | None, chunk: np.ndarray, length: int | None = None) -> np.ndarray:
+        """Tokens of the chunk; ``length``: samples before its padding, if it is padded."""
         samples = chunk if kept is None else np.concatenate([kept, chunk], axis=1)
-        features = self.network.encode_features(torch.from_numpy(samples).to(self.device)[:, None])
+        features = self._prepared_network.encode_features(torch.from_numpy(samples).to(self.device)[:, None], length)
         return self.network.quantizer.encode(features).cpu().numpy()[:, -(chunk.shape[1] // self.hop_length) :]
 
 

@@ -102,8 +102,12 @@ class LocalAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x [B, N, C] and the `PositionMask` of one bucket [H or 1, w, 2w], or of N <= w steps [.., N, N]."""
-        batch, steps, _ = x.shape
-        q, k, v = self.to_qkv(self.norm(x)).unflatten(-1, (3, self.heads, -1)).unbind(2)  # [B, N, H, E]
+        return self.to_out(self.mix(self.to_qkv(self.norm(x)), mask))
+
+    def mix(self, projected: Tensor, mask: Tensor) -> Tensor:
+        """What `to_qkv` gives [B, N, 3 H E] to what `to_out` takes [B, N, H E]."""
+        batch, steps, _ = projected.shape
+        q, k, v = projected.unflatten(-1, (3, self.heads, -1)).unbind(2)  # [B, N, H, E]
         if self.qk_scales is not None:
             q = F.normalize(q, dim=-1) * self.qk_scales[0]
             k = F.normalize(k, dim=-1) * self.qk_scales[1]
@@ -119,7 +123,7 @@ class LocalAttention(nn.Module):
             rest = self._attend(q[:, 1:].flatten(0, 1), k, v, mask)
             rest = rest.unflatten(0, (batch, -1)).flatten(1, 2)
             out = torch.cat([first, rest], dim=1)[:, :steps]
-        return self.to_out(out.flatten(2))
+        return out.flatten(2)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         """[B, q, H, E], [B, k, H, E] twice, [H or 1, q, k] -> [B, q, H, E]."""
@@ -127,6 +131,9 @@ class LocalAttention(nn.Module):
         if self.rotary:
             q, k = rotate(q, k.shape[2] - q.shape[2]), rotate(k, 0)
         scale = QK_NORM_SCALE if self.qk_scales is not None else q.shape[-1] ** -0.5
+        if q.dtype == torch.bfloat16 and q.device.type == "cpu" and not torch.is_grad_enabled():
+            weights = torch.softmax((q * scale) @ k.transpose(-1, -2) + mask, dim=-1)  # the fused kernel is slower
+            return (weights @ v).transpose(1, 2)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.unsqueeze(0), scale=scale)
         return out.transpose(1, 2)
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sqcodec.config import DecoderConfig, ModelConfig, UnitConfig
 from sqcodec.nn.attention import LocalTransformer
-from sqcodec.nn.blocked import run_local, snake_, without_gradients
-from sqcodec.nn.layers import ChannelNorm, Conv1d, Snake, as_conv, conv_units, normed, upsample
+from sqcodec.nn.layers import ChannelNorm, Conv1d, Snake, conv_units, normed, upsample
 from sqcodec.nn.tconv import TrendGate
 
 
@@ -76,22 +74,7 @@ class SnakeUnit(nn.Module):
         self.pointwise = normed(Conv1d(channels, channels, 1), config.weight_norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        if without_gradients(x):
-            return self._blocked(x)
         return x + self.pointwise(self.second_snake(self.dilated(self.first_snake(x))))
-
-    def _blocked(self, x: Tensor) -> Tensor:
-        dilated, pointwise = as_conv(self.dilated), as_conv(self.pointwise)
-        weights = dilated.weight, dilated.bias, pointwise.weight, pointwise.bias
-        before, after = dilated.pads
-
-        def unit(part: Tensor) -> Tensor:
-            inner = F.conv1d(self.first_snake(part), weights[0], weights[1], dilation=dilated.dilation)
-            inner = snake_(inner, self.second_snake.alpha[:, None], self.second_snake.epsilon)
-            inner = F.conv1d(inner, weights[2], weights[3])
-            return inner.add_(part[..., before : part.shape[-1] - after])
-
-        return run_local(x, (before, after), unit, 2 * x.shape[1])
 
 
 class WaveformHead(nn.Module):

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from sqcodec.config import UnitConfig
-from sqcodec.nn.blocked import run_unit, snake_, upsample_last, without_gradients
 
 INIT_DEVIATION = 0.02
 
@@ -64,20 +63,11 @@ class Conv1d(nn.Conv1d):
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.kernel_size == self.stride and self.groups == 1 and without_gradients(x):
-            return self._strided_product(x)
         x = F.pad(x, self.pads) if any(self.pads) else x
         depthwise = self.groups == self.in_channels == self.out_channels > 1 and self.stride == (1,)
         if depthwise and (torch.compiler.is_compiling() or x.dtype == torch.bfloat16):
             return self._shifted_products(x)
         return super().forward(x)
-
-    def _strided_product(self, x: Tensor) -> Tensor:
-        """Where windows do not overlap, the convolution is a matrix product; stored with the channels last."""
-        batch, channels, length = x.shape
-        step = self.stride[0]
-        windows = x.transpose(1, 2)[:, : length // step * step].reshape(batch, length // step, step * channels)
-        return F.linear(windows, self.weight.transpose(1, 2).flatten(1), self.bias).transpose(1, 2)
 
     def _shifted_products(self, x: Tensor) -> Tensor:
         """The depthwise convolution as a sum of shifted products: compiled, or in bfloat16 on a CPU, it is
@@ -112,9 +102,6 @@ class ChannelNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        if without_gradients(x):
-            last = x.transpose(1, 2).contiguous()
-            return F.layer_norm(last, self.weight.shape, self.weight, self.bias, self.epsilon).transpose(1, 2)
         centred = x - x.mean(1, keepdim=True)
         variance = centred.pow(2).mean(1, keepdim=True)
         unit = centred / torch.sqrt(variance + self.epsilon)
@@ -132,9 +119,6 @@ class Snake(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         alpha = self.alpha if self.channels_last else self.alpha[:, None]
-        if without_gradients(x):
-            wave = (x * alpha).sin_().square_()
-            return torch.addcmul(x, wave, (alpha + self.epsilon).reciprocal())
         return x + (alpha + self.epsilon).reciprocal() * torch.sin(alpha * x).pow(2)
 
 
@@ -179,40 +163,12 @@ class ConvUnit(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if without_gradients(x):
-            return self._blocked(x)
         y = self.depthwise(x).transpose(1, 2)  # [B, T, C] for the norm and the point-wise layers
         y = self.expand(self.norm(y))
         y = self.contract(self.response(self.activation(y)))
         if self.layer_scale is not None:
             y = y * self.layer_scale
         return x + y.transpose(1, 2)
-
-
-    def _blocked(self, x: Tensor) -> Tensor:
-        """The same without gradients; weights are taken once (a weight norm computes them at each look)."""
-        depthwise, norm, activation, response = as_conv(self.depthwise), self.norm, self.activation, self.response
-        expand, contract = as_linear(self.expand), as_linear(self.contract)
-        wide, wide_bias = expand.weight, expand.bias
-        weight: Tensor = contract.weight
-        bias: Tensor = contract.bias
-        if isinstance(response, ResponseScale):
-            gain = 1 + response.gamma
-            weight, bias = weight * gain, bias + weight @ response.beta
-        if self.layer_scale is not None:
-            weight, bias = weight * self.layer_scale[:, None], bias * self.layer_scale
-
-        def pointwise(hidden: Tensor) -> Tensor:
-            hidden = F.linear(norm(hidden), wide, wide_bias)
-            if isinstance(activation, Snake):
-                hidden = snake_(hidden, activation.alpha, activation.epsilon)
-            else:
-                hidden = activation(hidden)
-            return F.linear(hidden, weight, bias)
-
-        taps = depthwise.weight[:, 0].T.contiguous()
-        dilation = depthwise.dilation[0]
-        return run_unit(x, taps, depthwise.bias, depthwise.pads, dilation, pointwise, weight.shape[1])
 
 
 def conv_units(channels: int, depth: int, config: UnitConfig, causal: bool) -> nn.Sequential:
@@ -228,8 +184,6 @@ def upsample(x: Tensor, factor: int, causal: bool) -> Tensor:
     """
     if factor == 1:
         return x
-    if not causal and without_gradients(x):
-        return upsample_last(x.transpose(1, 2), factor).transpose(1, 2)
     if not causal:
         return F.interpolate(x, scale_factor=factor, mode="linear", align_corners=False)
     before = F.pad(x, (1, 0))[..., :-1]

@@ -35,10 +35,12 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class StepOptions:
-    """How the weights are prepared: ``packed`` reorders them once for oneDNN's kernels (see ``can_pack``)."""
+    """How the weights are prepared: ``packed`` reorders them once for oneDNN's kernels (see ``can_pack``);
+    ``compiled`` compiles Snake, where a network has it (see ``sqcodec.nn.snake``)."""
 
     dtype: torch.dtype = torch.float32
     packed: bool = False
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Affine:
     """A linear map with weights in the precision of inference, and optionally the tanh form of GELU after it.
 
     Args:
-        weight: [out, in].
+        weight: [out, in]; ``width`` is in.
         bias: [out] or None.
         options: precision and kernels.
     """
@@ -75,7 +77,7 @@ class Affine:
     def __init__(self, weight: Tensor, bias: Tensor | None, options: StepOptions, gelu: bool = False) -> None:
         weight = weight.detach().to(options.dtype).contiguous()
         self.dtype, self.gelu = options.dtype, gelu
-        self.packed = options.packed
+        self.packed, self.width = options.packed, weight.shape[1]
         self.weight = pack(weight) if self.packed else weight
         self.bias = None if bias is None else bias.detach().to(options.dtype)
 

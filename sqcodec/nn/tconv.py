@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sqcodec.nn.blocked import blocks, without_gradients
-from sqcodec.nn.layers import Conv1d, as_conv, normed
+from sqcodec.nn.layers import Conv1d, normed
 
 FRONT_SCALES = (1, 5, 11, 21, 45)
 GATE_SCALES = (1, 3, 5, 9)
@@ -91,27 +90,8 @@ class TrendFront(nn.Module):
         self.merge = normed(Conv1d(4 * narrow + 1, channels, 1), weight_norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        if without_gradients(x):
-            return self._blocked(x)
         wide = F.gelu(self.expand(self.trends(x)))
         return self.merge(torch.cat([wide, x], dim=1))
-
-
-    def _blocked(self, x: Tensor) -> Tensor:
-        """Branches and ``expand`` are linear with nothing between: one product of 5 x 7 envelope values."""
-        trends, branches = self.trends, [as_conv(branch) for branch in self.trends.branches]
-        expand, merge = as_conv(self.expand), as_conv(self.merge)
-        narrow, weights = merge.weight[..., 0], [branch.weight[:, 0] for branch in branches]
-        weight = expand.weight[..., 0] @ torch.block_diag(*weights)
-        bias = expand.weight[..., 0] @ torch.cat([branch.bias for branch in branches]) + expand.bias
-        envelopes = torch.cat([envelope(x, scale, trends.causal) for scale in trends.scales], dim=1)
-        windows = F.pad(envelopes, branches[0].pads).unfold(-1, BRANCH_KERNEL, 1).transpose(1, 2)  # [B, T, scales, 7]
-        output = x.new_empty(x.shape[0], x.shape[2], narrow.shape[0])
-        for part in blocks(x.shape[2], x.shape[0] * weight.shape[0]):
-            wide = F.gelu(F.linear(windows[:, part].flatten(2), weight, bias))
-            merged = F.linear(wide, narrow[:, :-1], merge.bias)
-            output[:, part] = torch.addcmul(merged, x[:, 0, part, None], narrow[:, -1])
-        return output.transpose(1, 2)
 
 
 class TrendGate(nn.Module):
@@ -128,9 +108,4 @@ class TrendGate(nn.Module):
         self.merge = nn.Conv1d(len(GATE_SCALES), channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if without_gradients(x):
-            gate = self.norm(self.trends(x[:, :1].contiguous())).transpose(1, 2)
-            last = x.transpose(1, 2)
-            gain = F.linear(gate, self.merge.weight[..., 0], self.merge.bias)
-            return torch.addcmul(last, gain, last).transpose(1, 2)
         return x + self.merge(self.norm(self.trends(x[:, :1]))) * x
