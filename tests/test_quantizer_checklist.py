@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
 import torch
 
+from sqcodec.codec import Codec
 from sqcodec.config import ModelConfig, QuantizerConfig, QuantizerOptions
+from sqcodec.container import CodeHeader, dumps, loads
+from sqcodec.nn import build_network
 from sqcodec.quantizers import VectorPerturbation, build_quantizer
 from sqcodec.quantizers.library import PACKAGE
 from sqcodec.quantizers.mapped import CodeMap, radius_surrogate
 from sqcodec.quantizers.perturbation import PerturbationOptions
+from sqcodec.streaming import StreamDecoder, StreamEncoder
 
 LIBRARY = ("vq", "rotation", "directional", "simvq", "lfq", "bsq", "rvq", "pvq", "msrvq")
 FIELDS = {
@@ -207,6 +213,29 @@ def test_code_maps_start_as_the_identity_and_one_code_moves_all(kind):
         (mapping(codes)[0] - target).square().sum().backward()
         optimizer.step()
     assert ((mapping(codes) - codes).norm(dim=-1) > 1e-4).all()
+
+
+@pytest.mark.parametrize("name", ["rvq", "msrvq", "pvq", "lfq", "gritvq", "fvq", "hypervq"])
+def test_a_codec_streams_and_stores_tokens_of_any_kind(name, tiny_config, speech, tmp_path):
+    values = tiny_config.to_dict()
+    values |= {"transformer": values["transformer"] | {"window": 8}}
+    config = dataclasses.replace(ModelConfig.from_dict(values), quantizer=CONFIGS[name])
+    assert ModelConfig.from_toml(config.to_toml()) == config
+    torch.manual_seed(3)
+    build(name)  # skips without the package
+    codec, part = Codec(build_network(config), "tiny", "0" * 16), speech[:16000]
+    tokens = codec.encode(part)
+    assert tokens.max() < config.codebook_size and len(tokens.unique()) > 1
+    encoder = StreamEncoder(codec)
+    pieces = [encoder.push(part[start : start + 1111]) for start in range(0, 16000, 1111)] + [encoder.flush()]
+    assert torch.equal(torch.cat(pieces, dim=1), tokens)
+    decoder, whole = StreamDecoder(codec), codec.decode(tokens)
+    samples = torch.cat([decoder.push(tokens[:, :34]), decoder.push(tokens[:, 34:])], dim=1)
+    assert torch.equal(samples[:, : whole.shape[1]], whole)
+    header = CodeHeader(model="tiny", weights_hash="0" * 16, codebook_size=config.codebook_size, levels=codec.levels,
+                    sample_rate=16000, original_sample_rate=16000, num_samples=16000, num_channels=1,
+                    num_tokens=tokens.shape[1])  # fmt: skip
+    assert np.array_equal(loads(dumps(header, tokens.numpy()))[1], tokens.numpy())
 
 
 SHARED = ("vq", "rotation", "simvq", "rvq", "pvq", "msrvq", "gritvq", "nsvq", "transvq", "fvq", "sqvae", "gmvq",
