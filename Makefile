@@ -25,7 +25,7 @@ $(VENV)/.demo: setup.cfg constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.test: setup.cfg constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e ".[train,eval,hub,onnx,quantizers,study,dev]"
+	$(INSTALL) -e ".[train,eval,hub,onnx,quantizers,study,tokens,ray,lm,dev]"
 	touch $@
 
 $(VENV)/bin/python:

@@ -116,3 +116,16 @@ def test_datasets_map(saved, codec, clips) -> None:
     rows = datasets.Dataset.from_dict({"audio": [clip.tolist() for clip in clips]})
     mapped = rows.map(tokenize, batched=True, batch_size=2, remove_columns=["audio"])
     assert mapped["tokens"][:] == [codec.encode(clip)[0].tolist() for clip in clips]
+
+
+def test_the_command_writes_the_same_folder(codec, clips, tmp_path, capsys) -> None:
+    from sqcodec.cli import main
+
+    codec.save_pretrained(tmp_path / "codec")
+    command = ["export", "transformers", str(tmp_path / "hf"), "--model", str(tmp_path / "codec")]
+    assert main(command) == 0
+    assert "config.json, model.safetensors, preprocessor_config.json, sqcodec_hf.py" in capsys.readouterr().out
+    model = transformers.AutoModel.from_pretrained(tmp_path / "hf", trust_remote_code=True)
+    found = model.encode(torch.from_numpy(clips[0])[None, None]).audio_codes
+    assert torch.equal(found[0], codec.encode(clips[0]))
+    assert main(command) == 1 and "--force overwrites it" in capsys.readouterr().err

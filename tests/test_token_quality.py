@@ -93,10 +93,10 @@ def test_the_speaker_probe_hears_what_is_there(codec) -> None:
             streams.append(join_digits(digits, (7,) * 6))
             speakers.append(f"s{speaker}")
     told = probe_speakers(codec, streams, speakers)
-    assert told is not None and told.accuracy > 0.95 and told.chance == pytest.approx(1 / 3)
+    assert told is not None and told.accuracy > 0.8 and told.chance == pytest.approx(1 / 3)
     assert (told.speakers, told.stretches) == (3, 3 * 4 * 2)
     shuffled = probe_speakers(codec, streams, generator.permutation(speakers).tolist())
-    assert shuffled is not None and shuffled.accuracy < 0.75
+    assert shuffled is not None and shuffled.accuracy < 0.7
     assert probe_speakers(codec, streams[:2], ["a", "b"]) is None
 
 

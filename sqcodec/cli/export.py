@@ -14,13 +14,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
     parser = subparsers.add_parser(
         "export",
-        help="a model for other runtimes (ONNX)",
+        help="a model for other runtimes (ONNX, transformers)",
         description="Write encoder.onnx, decoder.onnx and model.json to a folder, and check them in ONNX Runtime "
         "against PyTorch. Each file takes any number of frames and the state of its layers, so the same two code "
-        "whole recordings and live audio; examples/onnx_file.py does it with numpy alone. Needs the extra 'onnx'.",
+        "whole recordings and live audio; examples/onnx_file.py does it with numpy alone. Needs the extra 'onnx'. "
+        "transformers: a folder for AutoModel and AutoFeatureExtractor (docs/tokens.md); needs the extra 'lm'.",
         epilog="example: sqcodec export onnx speech-3k-onnx/",
     )
-    parser.add_argument("format", choices=("onnx",))
+    parser.add_argument("format", choices=("onnx", "transformers"))
     parser.add_argument("folder", metavar="FOLDER", help="where to write")
     parser.add_argument("--model", metavar="NAME|FOLDER", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
@@ -30,6 +31,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export and check; exit status 1 where the check fails."""
+    if arguments.format == "transformers":
+        return _export_transformers(arguments)
     try:
         from sqcodec.export.onnx import FILES, check_onnx, export_onnx
 
@@ -51,4 +54,23 @@ def run(arguments: argparse.Namespace) -> int:
     if equal < 0.999 or difference > 1e-4:
         print("sqcodec export: the files do not compute what the model does", file=sys.stderr)
         return 1
+    return 0
+
+
+def _export_transformers(arguments: argparse.Namespace) -> int:
+    folder = Path(arguments.folder)
+    if (folder / "config.json").exists() and not arguments.force:
+        raise FileExistsError(f"{folder / 'config.json'} exists; --force overwrites it")
+    try:
+        from sqcodec.hf import SQCodecFeatureExtractor, SQCodecModel
+    except ImportError as error:
+        raise ImportError(f"{error}. Install the extra: pip install 'sqcodec[lm]'") from None
+    codec = load_codec(arguments.model, "cpu", None)
+    SQCodecModel.from_codec(codec).save_pretrained(folder)
+    SQCodecFeatureExtractor(codec.sample_rate).save_pretrained(folder)
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+    if arguments.json:
+        print(json.dumps({"folder": str(folder), "bytes": files}))
+    else:
+        print(f"{folder}: {', '.join(files)}")
     return 0

@@ -47,6 +47,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     speak.add_argument("--seed", type=int, default=0)
     speak.add_argument("--text", default="", help="what to say, for a model trained with texts")
     speak.add_argument("--only-new", action="store_true", help="leave the prompt out of the output")
+    speak.add_argument(
+        "--compare",
+        metavar="DIR",
+        help="also write what the recordings really said there, to DIR/real, DIR/coded and DIR/shuffled (see judge)",
+    )
     speak.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
     speak.add_argument("--force", action="store_true", help="overwrite existing files")
     speak.set_defaults(run=run_continue)
@@ -94,7 +99,7 @@ def run_continue(arguments: argparse.Namespace) -> int:
     from sqcodec import audio
 
     try:
-        from sqcodec.lm.speak import Sampling, check_codec, continue_speech
+        from sqcodec.lm.speak import Sampling, check_codec, continue_speech, references
         from sqcodec.lm.train import load_lm
     except ModuleNotFoundError as error:
         raise ImportError(f"sqcodec lm needs the package '{error.name}': pip install 'sqcodec[lm]'") from None
@@ -119,6 +124,11 @@ def run_continue(arguments: argparse.Namespace) -> int:
         sampling = Sampling(arguments.temperature, arguments.top_p, arguments.seed + number)
         spoken = continue_speech(model, codec, prompt, arguments.seconds, sampling, arguments.text)
         audio.save(target, spoken[len(prompt) if arguments.only_new else 0 :], codec.sample_rate)
+        if arguments.compare:
+            for name, stretch in references(codec, samples, len(prompt), len(spoken), sampling.seed).items():
+                folder = Path(arguments.compare) / name
+                folder.mkdir(parents=True, exist_ok=True)
+                audio.save(folder / f"{Path(source).stem}.wav", stretch, codec.sample_rate)
         heard, all_in_all = len(prompt) / codec.sample_rate, len(spoken) / codec.sample_rate
         print(f"{source} -> {target}: {heard:.2f} s of prompt, {all_in_all:.2f} s in all", flush=True)
     return 0

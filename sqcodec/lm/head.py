@@ -59,6 +59,9 @@ class FactorisedHead(nn.Module):
     def __init__(self, levels: Sequence[int], hidden: int, width: int) -> None:
         super().__init__()
         self.levels, self.width = tuple(levels), width
+        dimension = [position for position, size in enumerate(levels) for _ in range(size)]
+        later = [[float(i > j) for i in range(len(levels))] for j in dimension]
+        self.register_buffer("mask", torch.tensor(later))  # [symbols, D]: whether a digit may know the symbol
         self.project = nn.Linear(hidden, len(levels) * width)
         self.earlier = nn.Embedding(sum(levels), len(levels) * width)
         self.outputs = nn.ModuleList(
@@ -78,10 +81,10 @@ class FactorisedHead(nn.Module):
         count = len(self.levels)
         ends = targets >= math.prod(self.levels)
         symbols = split_ids(targets, self.levels)
-        pre = self.project(hidden).unflatten(-1, (count, self.width))
-        rows = self.earlier(symbols).unflatten(-1, (count, self.width))  # [M, j, i, width]
-        order = torch.ones(count, count, device=hidden.device, dtype=rows.dtype).triu(1)  # j < i
-        inner = F.gelu(pre + torch.einsum("mjiw,ji->miw", rows, order))
+        chosen = torch.zeros(len(symbols), sum(self.levels), device=hidden.device, dtype=hidden.dtype)
+        chosen.scatter_(1, symbols, 1.0)
+        rows = self.earlier.weight * self.mask.repeat_interleave(self.width, dim=1)
+        inner = F.gelu(self.project(hidden) + chosen @ rows.to(hidden.dtype)).unflatten(-1, (count, self.width))
         offsets = torch.from_numpy(symbol_offsets(self.levels)).to(targets.device)
         digits = symbols - offsets
         digits[:, 0] = torch.where(ends, self.end, digits[:, 0])

@@ -59,6 +59,27 @@ def continue_speech(
     return codec.decode(torch.cat([tokens, added]))[0].numpy()[:length]
 
 
+def references(codec: Codec, samples: np.ndarray, first: int, last: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """What a continuation is to be judged beside: the same stretch of the recording, [first, last) in samples.
+
+    Returns:
+        float32 [last - first] each: "real"; "coded", by the codec; "shuffled", coded with its tokens in random order,
+        which is what a model knows that has counted tokens and nothing else.
+    Raises:
+        ValueError: the recording ends before ``last``.
+    """
+    if len(samples) < last:
+        rate = codec.sample_rate
+        raise ValueError(f"A recording of {len(samples) / rate:.2f} s has no stretch up to {last / rate:.2f} s.")
+    tokens = codec.encode(samples[:last])[0]
+    start = first // codec.hop_length
+    shuffled = tokens.clone()
+    places = start + np.random.default_rng(seed).permutation(len(tokens) - start)
+    shuffled[start:] = tokens[torch.from_numpy(places)]
+    coded, mixed = (codec.decode(each, last)[0].numpy()[first:] for each in (tokens, shuffled))
+    return {"real": samples[first:last], "coded": coded, "shuffled": mixed}
+
+
 def check_codec(model: SpeechLM, codec: Codec) -> None:
     """ValueError unless the codec is the one whose tokens the model was trained on."""
     if model.config.codec_hash != codec.weights_hash:
