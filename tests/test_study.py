@@ -102,7 +102,7 @@ def test_a_study_runs_resumes_and_reports(study, tmp_path) -> None:
         assert 1 < result["perplexity"] <= 16 and result["cvu"] == pytest.approx(result["perplexity"] / 16)
         assert result["bit_rate"] == pytest.approx(4 * 1000 / 6)
         assert 0 < result["coded_bit_rate"] < 1.05 * result["bit_rate"]
-        assert result["gradient_norm"] > 0 and result["gradient_noise"] > 0 and result["step_seconds"] > 0
+        assert result["gradient_norm"] > 0 and result["gradient_variance"] > 0 and result["step_seconds"] > 0
         assert result["mel"] > 0 and -1 < result["stoi"] < 1
     assert results["vp/16/0"]["collapses"] is None and results["gritvq/16/0"]["collapses"] is not None
     assert results["none/16/0"].get("cvu") is None and results["none/16/0"]["mel"] > 0
@@ -122,7 +122,7 @@ def test_a_study_runs_resumes_and_reports(study, tmp_path) -> None:
     again = Store(out).read()
     assert len(store.read_text().splitlines()) == 6  # four, the broken one, the new one
     assert again["gritvq/16/0"]["mel"] == results["gritvq/16/0"]["mel"]
-    assert again["gritvq/16/0"]["gradient_noise"] == results["gritvq/16/0"]["gradient_noise"]
+    assert again["gritvq/16/0"]["gradient_variance"] == results["gritvq/16/0"]["gradient_variance"]
 
 
 def test_mistakes_in_a_study_are_named(study) -> None:

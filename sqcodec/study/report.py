@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sqcodec.study.plan import Claim, Plan
+from sqcodec.study.plan import Claim, Job, Plan
 from sqcodec.study.store import Store
 from sqcodec.study.summary import COLUMNS, Column, Line, difference, summarise
 
@@ -16,10 +16,11 @@ def write_report(plan: Plan, out: str | Path, plots: bool = True) -> list[Path]:
     Raises ValueError where the store is empty.
     """
     out = Path(out)
-    lines = summarise(plan, Store(out).read().values())
+    results = Store(out).read()
+    lines = summarise(plan, results.values())
     if not lines:
         raise ValueError(f"There are no results in '{out}' yet.")
-    missing = [job.key for job in plan.jobs() if job.key not in Store(out).read()]
+    missing = [job for job in plan.jobs() if job.key not in results]
     tables = out / "tables.md"
     parts = [*quality_tables(lines), claims_table(plan, lines), robustness_table(lines), missing_note(missing)]
     tables.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
@@ -107,11 +108,19 @@ def _claimed(claim: Claim, first: Line, second: Line) -> list[str]:
     return [] if one is None or two is None else [f"{one - two:+.3f}", "-", "1", "one seed: no verdict"]
 
 
-def missing_note(missing: list[str]) -> str:
+def missing_note(missing: list[Job]) -> str:
     """Which runs of the plan there are no results of."""
     if not missing:
         return "Every run of the study is in these tables."
-    return f"{len(missing)} runs of the study (quantizer/codes/seed) have not been run: " + ", ".join(missing) + "."
+    groups: dict[tuple[int, int], dict[str, int]] = {}
+    for job in missing:
+        rows = groups.setdefault((job.size, job.steps), {})
+        rows[job.row] = rows.get(job.row, 0) + 1
+    lines = [f"### Not run\n\n{len(missing)} runs of the study are not in these tables (number of seeds):\n"]
+    for (size, steps), rows in sorted(groups.items()):
+        names = ", ".join(f"{row} ({count})" for row, count in rows.items())
+        lines.append(f"- {size} codes" + (f", {steps} steps" if steps else "") + f": {names}")
+    return "\n".join(lines)
 
 
 def markdown(rows: list[list[str]]) -> str:

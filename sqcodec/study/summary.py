@@ -31,7 +31,7 @@ COLUMNS = (
     Column("bit_rate", "bit/s", 0),
     Column("coded_bit_rate", "bit/s entropy-coded", 0),
     Column("gradient_norm", "encoder gradient norm", 2),
-    Column("gradient_noise", "gradient noise / signal", 1),
+    Column("gradient_variance", "encoder gradient variance", 2),
     Column("step_seconds", "CPU ms a step", 0, 1000),
     Column("quantizer_seconds", "of it quantizer forward", 1, 1000),
     Column("memory_mib", "memory MiB", 0),

@@ -17,7 +17,7 @@ from sqcodec.quantizers import VectorQuantizer, build_quantizer
 from sqcodec.quantizers.kmeans import fit_codes
 from sqcodec.study.plan import Job, Plan
 from sqcodec.study.scores import codebook_numbers, quality, training_tokens
-from sqcodec.study.watch import WatchedTrainer, gradient_noise
+from sqcodec.study.watch import WatchedTrainer, gradient_variance
 from sqcodec.training.vp import collect_latents
 
 FIT_POINTS_PER_CODE, FIT_ITERATIONS, FIT_ROUNDS = 8, 8, 512
@@ -44,7 +44,7 @@ def run_trial(plan: Plan, job: Job, folder: Path, cache: str | None, device: str
     }  # fmt: skip
     result |= trainer.numbers(recipe.model.codebook_size)
     result["memory_mib"] = (peak_memory() - idle) / 2**20
-    result["gradient_noise"] = gradient_noise(trainer, AFTER)
+    result["gradient_variance"] = gradient_variance(trainer, AFTER)
     result["train_seconds"] = time.process_time() - started
     fit(trainer, network, plan.tokens)
     result |= score(trainer, network, plan.tokens)

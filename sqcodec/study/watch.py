@@ -109,14 +109,11 @@ def collapses(perplexities: list[float], most: int) -> int:
     return count
 
 
-def gradient_noise(trainer: WatchedTrainer, first: int, batches: int = 6) -> float:
-    """Variance of the encoder's gradient over batches and noise, relative to the squared norm of its mean.
+def gradient_variance(trainer: WatchedTrainer, first: int, batches: int = 6) -> float:
+    """Variance of the encoder's gradient over batches and noise at the same weights: the trace of its covariance.
 
-    Both are unbiased estimates from ``batches`` gradients at the same weights.
+    Batches are those of steps from ``first`` on. It holds what batches differ by and what the quantizer draws.
     """
     trainer.network.train()
     vectors = torch.stack([trainer.gradient(first + number) for number in range(batches)])
-    mean = vectors.mean(0)
-    variance = float((vectors - mean).square().sum() / (batches - 1))
-    signal = float(mean.square().sum()) - variance / batches
-    return variance / max(signal, 1e-12)
+    return float((vectors - vectors.mean(0)).square().sum() / (batches - 1))
