@@ -144,10 +144,11 @@ def run_judge(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(rows))
         return 0
-    names = list(next(iter(rows.values())))
-    print(" | ".join(["folder", *names]))
+    names = [name for name in next(iter(rows.values())) if name != "clips" and not name.endswith("_interval")]
+    print("| " + " | ".join(["folder", "clips", *names]) + " |\n" + "|---" * (len(names) + 2) + "|")
     for folder, row in rows.items():
-        print(" | ".join([folder, *(f"{row[name]:.3f}" for name in names)]))
+        cells = [f"{row[name]:.2f} ± {row[f'{name}_interval']:.2f}" for name in names]
+        print("| " + " | ".join([folder, f"{row['clips']:.0f}", *cells]) + " |")
     return 0
 
 

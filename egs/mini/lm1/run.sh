@@ -24,8 +24,8 @@ if within 3; then
   # shellcheck disable=SC2046
   sqcodec lm train "$out/tokens" --out "$out/lm" $(printf -- '--set %s ' $settings)
 fi
-if within 4; then  # from 3 s of test recordings that are long enough, English, each of another speaker
-  mapfile -t sources < <(awk -F'\t' '$2 == "test" && $4 > 10.2 && $6 ~ /libri/ && !seen[$3]++ { print $1 }' "$corpus" |
+if within 4; then  # from 3 s of English test recordings that are long enough
+  mapfile -t sources < <(awk -F'\t' '$2 == "test" && $4 > 10.2 && $6 ~ /libri/ { print $1 }' "$corpus" |
     head -n "$prompts" | sed "s|^|$(dirname "$corpus")/|")
   sqcodec lm continue "$out/lm" "${sources[@]}" "$out/continued" --model "$model" --only-new --compare "$out" --force
 fi
