@@ -34,13 +34,17 @@ def blocks(steps: int, width: int, dtype: torch.dtype = torch.float32) -> Iterat
         yield slice(start, min(start + size, steps))
 
 
-def around(x: Tensor, part: slice, pads: tuple[int, int]) -> Tensor:
-    """Steps of x from ``pads[0]`` before the part to ``pads[1]`` behind it; zeros outside the signal."""
-    first, last = part.start - pads[0], part.stop + pads[1]
-    inside = x[:, max(0, first) : last]
-    if inside.shape[1] == last - first:
-        return inside
-    return F.pad(inside, (0, 0, max(0, -first), max(0, last - x.shape[1])))
+def windows(x: Tensor, pads: tuple[int, int], width: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+    """Blocks of x to be overwritten, and what they depend on: copies that begin ``pads[0]`` steps before the block and
+    end ``pads[1]`` behind it, with zeros outside the signal. A block may be changed before the next one is asked for."""
+    past = x.new_zeros(x.shape[0], pads[0], x.shape[2])
+    for part in blocks(x.shape[1], x.shape[0] * width, dtype):
+        count, inside = part.stop - part.start, x[:, part.start : part.stop + pads[1]]
+        missing = count + pads[1] - inside.shape[1]
+        rest = [x.new_zeros(x.shape[0], missing, x.shape[2])] if missing else []
+        known = torch.cat([past, inside, *rest], dim=1)
+        past = known[:, count : count + pads[0]]
+        yield x[:, part], known
 
 
 class BlockedSnake:
@@ -58,7 +62,7 @@ class BlockedSnake:
 
 
 class BlockedUnit:
-    """``ConvUnit``."""
+    """``ConvUnit``; changes its input in place."""
 
     def __init__(self, unit: ConvUnit, options: StepOptions) -> None:
         depthwise, expand, contract = as_conv(unit.depthwise), as_linear(unit.expand), as_linear(unit.contract)
@@ -78,16 +82,15 @@ class BlockedUnit:
         self.width, self.dtype = contract.in_features, options.dtype
 
     def __call__(self, x: Tensor) -> Tensor:
-        output = torch.empty_like(x)
-        for part in blocks(x.shape[1], x.shape[0] * self.width, self.dtype):
-            count, known = part.stop - part.start, around(x, part, self.pads)
+        for block, known in windows(x, self.pads, self.width, self.dtype):
+            count = block.shape[1]
             hidden = torch.addcmul(self.tap_bias, known[:, :count], self.taps[0])
             for tap in range(1, len(self.taps)):
                 first = tap * self.dilation
                 hidden.addcmul_(known[:, first : first + count], self.taps[tap])
             hidden = self.norm(hidden) if self.norm else hidden
-            torch.add(x[:, part], self.contract(self.activation(self.expand(hidden))), out=output[:, part])
-        return output
+            block += self.contract(self.activation(self.expand(hidden)))
+        return x
 
 
 class BlockedConv:
@@ -178,7 +181,7 @@ class BlockedChannelNorm:
 
 
 class BlockedHeadUnit:
-    """``SnakeUnit``: its convolution of many taps in oneDNN's kernels for channels last."""
+    """``SnakeUnit``: its convolution of many taps in oneDNN's kernels for channels last. Changes its input."""
 
     def __init__(self, unit: SnakeUnit, options: StepOptions) -> None:
         dilated, pointwise = as_conv(unit.dilated), as_conv(unit.pointwise)
@@ -191,12 +194,11 @@ class BlockedHeadUnit:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Outside the signal there are zeros, which Snake maps to zeros, so padding can come before it."""
-        output = torch.empty_like(x)
-        for part in blocks(x.shape[1], 2 * x.shape[0] * x.shape[2]):
-            inner = self.first(around(x, part, self.pads)).to(self.dtype).transpose(1, 2).unsqueeze(2)  # [B, C, 1, T]
+        for block, known in windows(x, self.pads, 2 * x.shape[2], torch.float32):
+            inner = self.first(known).to(self.dtype).transpose(1, 2).unsqueeze(2)  # [B, C, 1, T]
             inner = F.conv2d(inner, self.weight, self.bias, dilation=self.dilation).squeeze(2).transpose(1, 2)
-            torch.add(x[:, part], self.pointwise(self.second(inner)), out=output[:, part])
-        return output
+            block += self.pointwise(self.second(inner))
+        return x
 
 
 class BlockedHead:
@@ -212,15 +214,14 @@ class BlockedHead:
     def __call__(self, x: Tensor) -> Tensor:
         for unit in self.units:
             x = unit(x)
-        output = x.new_empty(x.shape[:2])
-        for part in blocks(x.shape[1], 2 * x.shape[0] * x.shape[2]):
-            count = part.stop - part.start
-            products = self.snake(around(x, part, self.pads)) @ self.weight
+        outputs = []
+        for block, known in windows(x, self.pads, 2 * x.shape[2], torch.float32):
+            count, products = block.shape[1], self.snake(known) @ self.weight
             total = products[:, :count, 0] + self.bias
             for tap in range(1, self.weight.shape[1]):
                 total += products[:, tap : tap + count, tap]
-            torch.tanh(total, out=output[:, part])
-        return output.unsqueeze(1)
+            outputs.append(torch.tanh(total))
+        return torch.cat(outputs, dim=1).unsqueeze(1)
 
 
 def _interpolated(padded: Tensor, factor: int, causal: bool) -> Tensor:
