@@ -14,15 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from sqcodec.cli import main
 from sqcodec.data.augment import Augmentation, add_noise, augment, change_speed, limit_bandwidth
-from sqcodec.data.cache import AudioCache
+from sqcodec.data.cache import AudioCache, build_cache
 from sqcodec.data.download import fetch, unpack
-from sqcodec.data.manifest import read_manifest
+from sqcodec.data.files import AudioFiles
+from sqcodec.data.loader import Batches
+from sqcodec.data.manifest import Clip, hold_out_share, read_manifest
 from sqcodec.data.prepare import split_of
 from sqcodec.data.segments import SegmentSampler
 
+DATA = Path(__file__).parent / "data"
 RECIPES = Path(__file__).parent.parent / "recipes"
 
 
@@ -180,3 +184,49 @@ def test_vctk_manifest(tmp_path: Path, speech: np.ndarray) -> None:
     clips = read_manifest(tmp_path / "manifest.jsonl")
     assert [clip.path.name for clip in clips] == ["p225_001_mic1.flac", "p225_002_mic1.flac"]
     assert [clip.text for clip in clips] == ["Please call Stella.", ""] and clips[0].speaker == "p225"
+
+
+def test_segments_read_from_files_are_those_of_the_cache(tmp_path: Path) -> None:
+    """Also across the border of clips; where the rate changes, up to the cache's 16 bits."""
+    clips = [clip for clip in read_manifest(DATA) if soundfile.info(clip.path).samplerate == 16000]
+    (tmp_path / "broken.wav").write_bytes(b"RIFF but no more")
+    for rate, tolerance in ((16000, 0.0), (24000, 1e-4), (11025, 1e-4)):
+        cache = build_cache(clips, tmp_path / str(rate), rate)
+        files = AudioFiles([*clips, Clip(tmp_path / "broken.wav")], rate)
+        assert len(files) == len(cache) and abs(files.total - cache.total) <= len(clips)
+        for clip in range(len(cache)):
+            length = int(cache.starts[clip + 1] - cache.starts[clip])
+            for start in (0, 4321, length - 3000):
+                found = files.read(int(files.starts[clip]) + start, 2900)
+                expected = cache.read(int(cache.starts[clip]) + start, 2900)
+                assert np.abs(found - expected).max() <= tolerance, (rate, clip, start)
+    border = int(AudioFiles(clips, 16000).starts[1]) - 1000
+    files, cache = AudioFiles(clips, 16000), build_cache(clips, tmp_path, 16000)
+    assert np.array_equal(files.read(border, 5000), cache.read(border, 5000))
+
+
+def test_batches_do_not_depend_on_who_prepares_them(tmp_path: Path) -> None:
+    """Two workers, none, or two processes with half of the rows each; from files as from the cache; after a leap."""
+    clips = [clip for clip in read_manifest(DATA) if soundfile.info(clip.path).samplerate == 16000]
+    options = Augmentation(noise_rate=0.5, bandwidth_rate=0.5)
+    samplers = [
+        SegmentSampler(corpus, 4, 3000, (-6.0, 0.0), seed=2, augmentation=options)
+        for corpus in (build_cache(clips, tmp_path, 16000), AudioFiles(clips, 16000))
+    ]
+    plain, ahead = Batches(samplers[0]), Batches(samplers[1], workers=2)
+    for step in (5, 6, 7, 2, 3):
+        assert torch.equal(plain.get(step), ahead.get(step)), step
+    halves = [Batches(samplers[0], rank=rank, size=2).get(9) for rank in range(2)]
+    assert torch.equal(torch.cat(halves), plain.get(9))
+
+
+def test_a_share_of_the_speakers_is_held_out_or_of_the_clips_where_there_are_few() -> None:
+    clips = [Clip(Path(f"{speaker}-{number}.wav"), f"s{speaker}") for speaker in range(40) for number in range(5)]
+    rest, held = hold_out_share(clips, 0.2)
+    names = {clip.speaker for clip in held}
+    assert 3 <= len(names) <= 14 and not names & {clip.speaker for clip in rest} and len(rest) + len(held) == 200
+    assert set(held) <= set(hold_out_share([*clips, Clip(Path("new.wav"), "new")], 0.2)[1])
+    few, out = hold_out_share(clips[:10], 0.01)  # two speakers: one clip of one of them at least
+    assert len(out) == 1 and len(few) == 9
+    with pytest.raises(ValueError, match="validation_share is 2"):
+        hold_out_share(clips, 2)

@@ -40,13 +40,20 @@ def generator_loss(fake: list[Tensor], objective: str = "lsgan") -> Tensor:
 
 
 def feature_matching_loss(real: list[list[Tensor]], fake: list[list[Tensor]]) -> Tensor:
-    """Mean over layers of mean |fake - real| / mean |real| (relative, as in EnCodec, arXiv 2210.13438, eq. 2)."""
-    losses = []
-    for real_features, fake_features in zip(real, fake, strict=True):
-        for target, output in zip(real_features, fake_features, strict=True):
-            scale = target.detach().abs().mean().float()
-            losses.append((output - target.detach()).abs().mean().float() / (scale + 1e-5))
-    return torch.stack(losses).mean()
+    """Mean over layers of mean |fake - real| / mean |real| (relative, as in EnCodec, arXiv 2210.13438, eq. 2).
+
+    Processes that train together divide by the mean over all of them, so that they have the loss of the whole batch.
+    """
+    targets = [target.detach() for features in real for target in features]
+    outputs = [output for features in fake for output in features]
+    scales = torch.stack([target.abs().mean().float() for target in targets])
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(scales)
+        scales = scales / torch.distributed.get_world_size()
+    distances = torch.stack([
+        (output - target).abs().mean().float() for output, target in zip(outputs, targets, strict=True)
+    ])  # fmt: skip
+    return (distances / (scales + 1e-5)).mean()
 
 
 def check_objective(objective: str) -> None:

@@ -27,19 +27,22 @@ class PerceptualLoss(nn.Module):
     """Mean over layers of mean (fake - real)² / mean real².
 
     Args:
-        encoder: a module; its parameters are frozen.
+        encoder: a module in evaluation mode; its parameters are frozen.
         sample_rate: of what is compared, in Hz.
         encoder_rate: of what the encoder takes, in Hz; waveforms are resampled, differentiably.
     """
 
     def __init__(self, encoder: nn.Module, sample_rate: int, encoder_rate: int) -> None:
         super().__init__()
-        self.encoder = encoder.requires_grad_(False).eval()
+        for parameter in encoder.parameters():
+            parameter.requires_grad = False
+        self.encoder = encoder
         self.resample = Resample(sample_rate, encoder_rate) if sample_rate != encoder_rate else nn.Identity()
 
     def train(self, mode: bool = True) -> PerceptualLoss:
         """The encoder stays as it is: its features must not be random."""
-        return super().train(False)
+        self.training = False
+        return self
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Both float32 [B, T]."""

@@ -24,15 +24,18 @@ def load_encoder(source: str, script_rate: int) -> tuple[nn.Module, int]:
     """(module that maps samples [B, T] to features, the sample rate in Hz that it takes).
 
     Args:
-        source: name or folder of a codec, folder of a transformers model, or a TorchScript file (.pt, .ts).
-        script_rate: the rate of a TorchScript file, which does not say.
+        source: name or folder of a codec, folder of a transformers model, or a file of ``torch.export`` (.pt2) or
+            TorchScript.
+        script_rate: the rate of such a file, which does not say.
     Raises:
         ValueError: there is no such encoder, or it is of an unknown kind.
     """
     path = Path(source)
+    if path.suffix == ".pt2" and path.is_file():
+        return torch.export.load(path).module(), script_rate
     if path.is_file():
         try:
-            return torch.jit.load(str(path), map_location="cpu"), script_rate
+            return torch.jit.load(str(path), map_location="cpu").eval(), script_rate
         except RuntimeError as error:
             raise ValueError(f"loss.perceptual_encoder '{source}' is not a TorchScript file: {error}") from error
     if (path / "config.json").is_file():
@@ -40,7 +43,7 @@ def load_encoder(source: str, script_rate: int) -> tuple[nn.Module, int]:
     config, tensors, _ = load_model(find_model(source))
     network = build_network(config)
     load_weights(network, tensors)
-    return CodecFeatures(network), config.sample_rate
+    return CodecFeatures(network).eval(), config.sample_rate
 
 
 class CodecFeatures(nn.Module):
@@ -108,7 +111,7 @@ def _from_transformers(folder: Path) -> tuple[nn.Module, int]:
     except ImportError as error:
         raise ImportError("A transformers folder as perceptual encoder needs: pip install transformers") from error
     kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    model: Any = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
+    model: Any = transformers.AutoModel.from_pretrained(folder, local_files_only=True).eval()
     if kind == "whisper":
         return WhisperStates(model.encoder, model.config.num_mel_bins), 16000
     if model.main_input_name != "input_values":

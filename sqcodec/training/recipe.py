@@ -117,9 +117,9 @@ class LossRecipe:
     """Distance of the features that ``perceptual_encoder`` finds in decoded and real audio."""
     perceptual_encoder: str = ""
     """A local encoder: a codec of this package (name or folder), a transformers folder (Whisper, wav2vec 2.0, HuBERT,
-    WavLM), or a TorchScript file that maps samples [B, T] to features, or to a list of them."""
+    WavLM), or a file of ``torch.export`` (.pt2) or TorchScript that maps samples [B, T] to features, or to a list."""
     perceptual_rate: int = 16000
-    """Sample rate in Hz that a TorchScript encoder takes."""
+    """Sample rate in Hz that such a file takes."""
     limits: dict[str, float] = field(default_factory=dict)
     """Most that a weighted term may count: above, it is rescaled, which limits its gradient. Two names stand for sums:
     "reconstruction", all but L_norm and the discriminators' terms, and "discrimination", both of those."""
