@@ -1,7 +1,7 @@
 """Quantizers that draw codes in training: SQ-VAE, GM-VQ, HyperVQ. In evaluation all take the likeliest code.
 
-Each was written from what its abstract and secondary sources say where the full text was not at hand; the docstrings
-name what is our reading. Losses of these papers are terms of an evidence bound of the whole model; here they are
+Their full texts were not at hand: they are written from abstracts and what is said of them, and the docstrings name
+what is our reading. Losses of these papers are terms of an evidence bound of the whole model; here they are
 weighed against the reconstruction by ``prior_weight``.
 
 Letters: B batch, N tokens, D code dimensions, K codebook size.
@@ -41,10 +41,11 @@ class StochasticQuantizer(CodebookQuantizer):
 
 
 class StochasticVQ(StochasticQuantizer):
-    """SQ-VAE (arXiv 2205.07547, section 4), the layer of HQ-VAE (arXiv 2401.00365): p(k | z) ~ exp(-|z - e_k|² / 2 s²).
+    """SQ-VAE (arXiv 2205.07547), the layer of HQ-VAE (arXiv 2401.00365): p(k | z) ~ exp(-|z - e_k|² / 2 s²).
 
     The variance s² is learned and shrinks by itself as codes and latents come together; the decoder sees the
     Gumbel-softmax mean of the codes. Loss: E|z - e|² / 2 s² - H(p), the bound's two terms of the latent, per dimension.
+    Our reading: one variance for all latents, and the weight of these terms (above).
     """
 
     def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
@@ -113,7 +114,7 @@ class HyperbolicVQ(StochasticQuantizer):
 
     Latents are mapped to the Poincaré ball; the logit of code k is the signed distance to a hyperplane with unit
     normal a_k at distance b_k from the origin, 2 g_k asinh(l <x, a_k> cosh 2 b_k - (l - 1) sinh 2 b_k) with
-    l = 2 / (1 - |x|²) (hyperbolic networks++, arXiv 2006.08210, eq. 7); the code is the hyperplane's point nearest to
+    l = 2 / (1 - |x|²) (hyperbolic neural networks++, arXiv 2006.08210); the code is the hyperplane's point nearest to
     the origin, in the tangent space b_k a_k. Codes are drawn one-hot by Gumbel-softmax. Our reading: curvature 1,
     no further loss, the decoder sees the tangent vector.
     """

@@ -15,7 +15,8 @@ def write_plots(lines: list[Line], out: Path) -> list[Path]:
     except ImportError as error:
         raise ImportError("Plots need matplotlib: pip install 'sqcodec[study]', or give --no-plots.") from error
     matplotlib.use("svg")
-    matplotlib.rcParams |= {"svg.hashsalt": "sqcodec", "font.size": 8, "axes.grid": True, "grid.alpha": 0.3}
+    matplotlib.rcParams |= {"svg.hashsalt": "sqcodec", "svg.fonttype": "none"}
+    matplotlib.rcParams |= {"font.size": 8, "axes.grid": True, "grid.alpha": 0.3}
     base = min(line.steps for line in lines)
     lines = [line for line in lines if line.steps == base and line.runs]
     sizes = sorted({line.size for line in lines})
