@@ -12,6 +12,7 @@ from sqcodec.quantizers.kmeans import fit_codes, seed_codes
 from sqcodec.quantizers.neighbours import brute_force_distances, neighbour_distances
 from sqcodec.quantizers.norm import norm_loss
 from sqcodec.quantizers.perturbation import ball_noise, perturb
+from sqcodec.training.vp import calibration_due
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -111,6 +112,19 @@ def test_calibration_makes_the_perturbation_as_large_as_the_quantisation_error()
     offset, _ = perturbation(fresh)
     error = neighbour_distances(fresh.view(-1, 3), codes, (1,)).mean()
     assert offset.norm(dim=-1).mean() == pytest.approx(float(error), rel=0.05)
+
+
+def test_calibration_comes_often_at_first_then_regularly() -> None:
+    perturbation = VectorPerturbation(2, 16, PerturbationOptions(neighbours_per_code=8, calibrate_every=1000))
+    assert not calibration_due(perturbation, 0)  # nothing to calibrate on yet
+    perturbation.filled = len(perturbation.queue)
+    due = []
+    for step in range(30, 3001):
+        if calibration_due(perturbation, step):
+            due.append(step)
+            perturbation.calibrated, perturbation.calibrated_at = True, step
+    assert due == [30, 120, 480, 1000, 2000, 3000]
+    assert not calibration_due(VectorPerturbation(2, 16, PerturbationOptions(neighbours_per_code=8)), 1000)
 
 
 def test_the_queue_fills_with_latents_first_then_takes_its_share() -> None:

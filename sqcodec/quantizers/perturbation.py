@@ -37,7 +37,8 @@ class PerturbationOptions:
     eta: float = 1.0
     """Radius in units of the distance to the M-th neighbour, before calibration."""
     calibrate_every: int = 0
-    """Steps between calibrations of eta, the first as soon as the queue is full; 0 keeps eta."""
+    """Steps between calibrations of eta, the first as soon as the queue is full (``training.vp.calibration_due``); 0
+    keeps eta."""
     enqueue_rate: float = 0.01
     """Share of each batch that enters the queue, once it is full."""
     moments: bool = False
@@ -95,6 +96,8 @@ class VectorPerturbation:
         self.options, self.codebook_size = options, codebook_size
         self.queue = torch.zeros(codebook_size * per_code, dim)
         self.position, self.filled, self.eta, self.calibrated = 0, 0, options.eta, False
+        self.calibrated_at = 0
+        """The step at which the trainer calibrated eta last."""
         # Here and not as a decorator: it imports the compiler, a second that only training has.
         self._run = torch.compiler.disable(self._perturbed)
         if self.reference_count < options.density_neighbours:
@@ -188,7 +191,7 @@ class VectorPerturbation:
     def state_dict(self) -> dict[str, Any]:
         return {
             "queue": self.queue, "position": self.position, "filled": self.filled, "eta": self.eta,
-            "calibrated": self.calibrated,
+            "calibrated": self.calibrated, "calibrated_at": self.calibrated_at,
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -200,4 +203,4 @@ class VectorPerturbation:
             )
         self.queue = state["queue"].clone()
         self.position, self.filled, self.eta = int(state["position"]), int(state["filled"]), float(state["eta"])
-        self.calibrated = bool(state["calibrated"])
+        self.calibrated, self.calibrated_at = bool(state["calibrated"]), int(state.get("calibrated_at", 0))

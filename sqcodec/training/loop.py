@@ -273,9 +273,9 @@ class Trainer:
         return row
 
     def _calibrate(self, perturbation: VectorPerturbation) -> None:
-        every = self.recipe.vp.calibrate_every
-        if every and perturbation.full and (self.step % every == 0 or not perturbation.calibrated):
+        if vp.calibration_due(perturbation, self.step):
             log.info("eta calibrated to %.3f", vp.calibrate(perturbation, self.recipe.train.seed))
+            perturbation.calibrated_at = self.step
 
     def _roll_back(self) -> None:
         """Back to the last saved state, without the step that broke; the state remembers it."""

@@ -35,6 +35,15 @@ def quick_codes(perturbation: VectorPerturbation, seed: int) -> Tensor:
     return list(fits)[-1].codes
 
 
+def calibration_due(perturbation: VectorPerturbation, step: int) -> bool:
+    """As soon as the queue is full, then every ``calibrate_every`` steps; before the first of those also each time that
+    the run is four times as long, since the first latents are distributed quite unlike later ones."""
+    every, last = perturbation.options.calibrate_every, perturbation.calibrated_at
+    if not every or not perturbation.full:
+        return False
+    return not perturbation.calibrated or step % every == 0 or 0 < 4 * last <= step < every
+
+
 def calibrate(perturbation: VectorPerturbation, seed: int) -> float:
     """Calibrates eta on latents of the queue; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
