@@ -288,28 +288,21 @@ class Codec:
             yield self._encode_chunk(None, padded, last.shape[1])
 
     @torch.inference_mode()
-    def decode_blocks(self, tokens: np.ndarray, length: int) -> Iterator[np.ndarray]:
+    def decode_blocks(self, tokens: np.ndarray | Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
         """Tokens to blocks of samples, ``length`` in all, in bounded memory.
 
         Args:
-            tokens: integers [B, N].
+            tokens: integers [B, N], or pieces [B, n] of any lengths that a frame-rate model decodes as they come.
             length: samples at the model's rate.
         Yields:
             float32 [B, t].
         """
-        self._check_carried(tokens, length)
         chunk = self._chunk_length // self.hop_length
         if self.decoder_steps is not None:
-            stream, left = DecoderStream(self.decoder_steps, tokens.shape[0], self.lookahead), length
-            for start in range(0, tokens.shape[1], chunk):
-                if left == 0:
-                    return
-                part = torch.from_numpy(np.ascontiguousarray(tokens[:, start : start + chunk]))
-                samples = stream.push(part).cpu().numpy()[:, :left]
-                left -= samples.shape[1]
-                if samples.shape[1]:
-                    yield samples
+            yield from self._decode_steps(self.decoder_steps, tokens, length, chunk)
             return
+        tokens = tokens if isinstance(tokens, np.ndarray) else np.concatenate(list(tokens), axis=1)
+        self._check_carried(tokens, length)
         context = self._context(self.network.decoder_context) // self.hop_length
         skip, left = self.lookahead, length
         for start in range(0, tokens.shape[1], chunk):
@@ -323,6 +316,26 @@ class Codec:
             left -= samples.shape[1]
             if samples.shape[1]:
                 yield samples
+
+    def _decode_steps(
+        self, steps: DecoderSteps, tokens: np.ndarray | Iterable[np.ndarray], length: int, chunk: int
+    ) -> Iterator[np.ndarray]:
+        if isinstance(tokens, np.ndarray):
+            self._check_carried(tokens, length)
+            pieces: Iterable[np.ndarray] = np.split(tokens, range(chunk, tokens.shape[1], chunk), axis=1)
+        else:
+            pieces = tokens
+        stream, left = None, length
+        for part in pieces:
+            if left == 0:
+                return
+            stream = stream or DecoderStream(steps, part.shape[0], self.lookahead)
+            samples = stream.push(torch.from_numpy(np.ascontiguousarray(part))).cpu().numpy()[:, :left]
+            left -= samples.shape[1]
+            if samples.shape[1]:
+                yield samples
+        if left:
+            raise ValueError(f"The tokens carry {length - left} samples, fewer than {length}.")
 
     def _encode_steps(self, steps: EncoderSteps, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         stream: EncoderStream | None = None

@@ -13,7 +13,7 @@ import contextlib
 import os
 import secrets
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,13 +83,56 @@ def dumps(header: CodeHeader, tokens: np.ndarray) -> bytes:
             f"tokens have shape {list(tokens.shape)}, the header says "
             f"[{header.num_channels}, {header.num_tokens}] (channels, tokens)"
         )
+    return join(header, pack_tokens(tokens.T, header.codebook_size))
+
+
+class Packer:
+    """Packs tokens as they come, so that hours of them never lie in memory as integers."""
+
+    def __init__(self, codebook_size: int) -> None:
+        self._codebook_size, self._block = codebook_size, block_tokens(codebook_size)
+        self._rest, self._payload = np.zeros(0, np.int64), bytearray()
+        self.num_tokens = 0
+        """Per channel, so far."""
+
+    def push(self, tokens: np.ndarray) -> None:
+        """Integers [C, n], any n. Raises ContainerError as ``pack_tokens``."""
+        flat = np.concatenate([self._rest, np.asarray(tokens).T.reshape(-1)])
+        whole = flat.size // self._block * self._block
+        self._payload += pack_tokens(flat[:whole], self._codebook_size)
+        self._rest = flat[whole:].copy()
+        self.num_tokens += tokens.shape[1]
+
+    def finish(self) -> bytearray:
+        """The payload."""
+        self._payload += pack_tokens(self._rest, self._codebook_size)
+        return self._payload
+
+
+def join(header: CodeHeader, payload: bytes | bytearray) -> bytes:
+    """The code file of a payload. Raises ContainerError where the header does not fit it."""
+    return b"".join(_parts(header, payload))
+
+
+def _parts(header: CodeHeader, payload: bytes | bytearray) -> tuple[bytes, bytes | bytearray, bytes]:
     head = _dump_header(header)
-    body = head + pack_tokens(tokens.T, header.codebook_size)
-    return body + _crc(body)
+    count = header.num_channels * header.num_tokens
+    if len(payload) != packed_size(count, header.codebook_size):
+        raise ContainerError(f"a payload of {len(payload)} bytes does not hold the {count} tokens of the header")
+    return head, payload, zlib.crc32(payload, zlib.crc32(head)).to_bytes(_CRC_BYTES, "little")
 
 
 def loads(data: bytes) -> tuple[CodeHeader, np.ndarray]:
     """Header and tokens (int64 [C, N]) of a code file. Raises ContainerError on anything but a whole one."""
+    header, blocks = open_tokens(data, per_step=2**62)
+    return header, np.ascontiguousarray(next(blocks))
+
+
+def open_tokens(data: bytes, per_step: int = 64) -> tuple[CodeHeader, Iterator[np.ndarray]]:
+    """Header and tokens of a code file, in pieces int64 [C, n] of about ``per_step`` payload blocks each.
+
+    Raises ContainerError on anything but a whole file; a block out of range only when its piece is asked for.
+    """
     header, start = _load_header(data)
     count = header.num_channels * header.num_tokens
     size = packed_size(count, header.codebook_size)
@@ -101,10 +144,24 @@ def loads(data: bytes) -> tuple[CodeHeader, np.ndarray]:
         )
     if len(data) > expected:
         raise ContainerError(f"{len(data) - expected} bytes too many after the end of the code file")
-    if _crc(data[:-_CRC_BYTES]) != data[-_CRC_BYTES:]:
+    if _crc(memoryview(data)[:-_CRC_BYTES]) != data[-_CRC_BYTES:]:
         raise ContainerError("the payload is damaged: its CRC-32 does not match")
-    flat = unpack_tokens(data[start : start + size], count, header.codebook_size)
-    return header, np.ascontiguousarray(flat.reshape(header.num_tokens, header.num_channels).T)
+    return header, _pieces(data[start : start + size], header, per_step)
+
+
+def _pieces(payload: bytes, header: CodeHeader, per_step: int) -> Iterator[np.ndarray]:
+    channels, left = header.num_channels, header.num_channels * header.num_tokens
+    block = block_tokens(header.codebook_size)
+    size, first = _block_bytes(block, header.codebook_size), 0
+    rest = np.zeros(0, np.int64)
+    while left:
+        count = min(left, per_step * block)
+        last = first + (per_step * size if count < left else len(payload))
+        flat = np.concatenate([rest, unpack_tokens(payload[first:last], count, header.codebook_size)])
+        first, left = last, left - count
+        whole = flat.size // channels * channels
+        rest = flat[whole:].copy()
+        yield flat[:whole].reshape(-1, channels).T
 
 
 def loads_header(data: bytes) -> CodeHeader:
@@ -117,15 +174,24 @@ def write(path: str | os.PathLike[str], header: CodeHeader, tokens: np.ndarray) 
 
     Raises ContainerError on values that do not fit, OSError (naming the file) where it cannot be written.
     """
-    data = dumps(header, tokens)
+    return _write(path, (dumps(header, tokens),))
+
+
+def write_payload(path: str | os.PathLike[str], header: CodeHeader, payload: bytes | bytearray) -> int:
+    """``write`` for tokens that a ``Packer`` has packed."""
+    return _write(path, _parts(header, payload))
+
+
+def _write(path: str | os.PathLike[str], parts: Sequence[bytes | bytearray]) -> int:
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
     try:
         if target.exists() and not target.is_file():  # a device or a named pipe; a folder is refused here
-            target.write_bytes(data)
-            return len(data)
+            with open(target, "wb") as file:
+                file.writelines(parts)
+            return sum(map(len, parts))
         with open(temporary, "xb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
@@ -135,7 +201,7 @@ def write(path: str | os.PathLike[str], header: CodeHeader, tokens: np.ndarray) 
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
-    return len(data)
+    return sum(map(len, parts))
 
 
 def read(path: str | os.PathLike[str]) -> tuple[CodeHeader, np.ndarray]:
@@ -279,7 +345,7 @@ def _product(values: Sequence[int]) -> int:
     return product
 
 
-def _crc(data: bytes) -> bytes:
+def _crc(data: bytes | memoryview) -> bytes:
     return zlib.crc32(data).to_bytes(_CRC_BYTES, "little")
 
 

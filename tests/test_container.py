@@ -286,3 +286,23 @@ def forged_header(*numbers: int, name: bytes = b"m", tail: bytes = b"") -> bytes
 def test_what_a_bad_file_is_told(data, message):
     with pytest.raises(ContainerError, match=message):
         container.loads(data)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pieces_equal_the_whole(channels: int) -> None:
+    """Tokens packed and read piece by piece, of all sizes, give the bytes and tokens of the whole."""
+    random = np.random.default_rng(channels)
+    tokens = random.integers(0, 117649, (channels, 5003))
+    header = CodeHeader("m", "0" * 16, 16000, 16000, 5003 * 96, channels, 5003, 117649, (7,) * 6)
+    packer, start = container.Packer(117649), 0
+    while start < 5003:
+        count = int(random.integers(0, 700))
+        packer.push(tokens[:, start : start + count])
+        start += count
+    data = container.join(header, packer.finish())
+    assert packer.num_tokens == 5003 and data == container.dumps(header, tokens)
+    for per_step in (1, 7, 100):
+        found, pieces = container.open_tokens(data, per_step)
+        assert found == header and np.array_equal(np.concatenate(list(pieces), axis=1), tokens)
+    with pytest.raises(ContainerError, match="does not hold"):
+        container.join(header, packer.finish()[:-1])

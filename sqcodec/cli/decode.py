@@ -148,12 +148,12 @@ class _Codecs:
         return codec
 
 
-def _read(source: str) -> tuple[CodeHeader, np.ndarray, int]:
-    """Header, tokens and size in bytes."""
+def _read(source: str) -> tuple[CodeHeader, Iterator[np.ndarray], int]:
+    """Header, tokens in pieces, and size in bytes."""
     from sqcodec import container
 
     data = sys.stdin.buffer.read() if source == PIPE else Path(source).read_bytes()
-    return (*container.loads(data), len(data))
+    return (*container.open_tokens(data), len(data))
 
 
 @contextmanager

@@ -65,15 +65,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def encode_file(codec: Codec, job: Job, progress: Progress) -> Coded:
     """Code one file in bounded memory. Raises ValueError or OSError, and leaves no partial file."""
-    import numpy as np
-
     from sqcodec import audio, container
 
     with audio.AudioReader(sys.stdin.buffer if job.source == PIPE else job.source) as reader:
         declared = reader.info.seconds
         progress.begin(declared if declared < 1e7 else None)
         blocks = _counted(reader, codec.sample_rate, progress)
-        tokens = np.concatenate(list(codec.encode_blocks(blocks)), axis=1)
+        packer = container.Packer(codec.codebook_size)
+        for tokens in codec.encode_blocks(blocks):
+            packer.push(tokens)
         header = container.CodeHeader(
             model=codec.name,
             weights_hash=codec.weights_hash,
@@ -81,17 +81,18 @@ def encode_file(codec: Codec, job: Job, progress: Progress) -> Coded:
             original_sample_rate=reader.sample_rate,
             num_samples=reader.samples_read,
             num_channels=reader.num_channels,
-            num_tokens=tokens.shape[1],
+            num_tokens=packer.num_tokens,
             codebook_size=codec.codebook_size,
             levels=codec.levels,
         )
+    payload = packer.finish()
     if job.target == PIPE:
-        data = container.dumps(header, tokens)
+        data = container.join(header, payload)
         with binary_stdout() as stream:
             stream.write(data)
         size = len(data)
     else:
-        size = container.write(job.target, header, tokens)
+        size = container.write_payload(job.target, header, payload)
     return Coded.of(job, codec, header, size, progress.elapsed)
 
 

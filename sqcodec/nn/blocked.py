@@ -35,8 +35,8 @@ def blocks(steps: int, width: int, dtype: torch.dtype = torch.float32) -> Iterat
 
 
 def windows(x: Tensor, pads: tuple[int, int], width: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
-    """Blocks of x to be overwritten, and what they depend on: copies that begin ``pads[0]`` steps before the block and
-    end ``pads[1]`` behind it, with zeros outside the signal. A block may be changed before the next one is asked for."""
+    """Blocks of x to be overwritten, and what they depend on: copies from ``pads[0]`` steps before to ``pads[1]``
+    behind, with zeros outside the signal. A block may be changed before the next one is asked for."""
     past = x.new_zeros(x.shape[0], pads[0], x.shape[2])
     for part in blocks(x.shape[1], x.shape[0] * width, dtype):
         count, inside = part.stop - part.start, x[:, part.start : part.stop + pads[1]]
