@@ -18,7 +18,7 @@ done
 [ -f "$corpus" ] || { echo "give --corpus PATH/TO/manifest.tsv" >&2; exit 2; }
 within() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
 
-if within 1; then sqcodec tokens "$corpus" --split train --out "$out/tokens" --model "$model"; fi
+if within 1; then sqcodec tokens "$corpus" --split train --out "$out/tokens" --model "$model" --precision bfloat16; fi
 if within 2; then sqcodec token-report "$corpus" --split test --model "$model" --model speech-3k; fi
 if within 3; then
   # shellcheck disable=SC2046
