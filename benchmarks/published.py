@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,13 @@ def compare(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     codecs = {label: Codec(network, name, **options) for label, options in modes.items()}  # type: ignore[arg-type]
     exact = codecs["float32"]
     tokens = exact.encode(speech)
-    encoders: dict[str, Callable[[], Any]] = {label: lambda c=codec: c.encode(speech) for label, codec in codecs.items()}
-    decoders: dict[str, Callable[[], Any]] = {label: lambda c=codec: c.decode(tokens) for label, codec in codecs.items()}
+    encoders: dict[str, Callable[[], Any]] = {}
+    decoders: dict[str, Callable[[], Any]] = {}
+    for label, codec in codecs.items():
+        encoders[label], decoders[label] = partial(codec.encode, speech), partial(codec.decode, tokens)
     if theirs is not None:
-        reference = indices(theirs, speech)
-        print(f"{name}: {float((reference == tokens).float().mean()):.3%} of {tokens.numel()} tokens equal the authors'")
+        share = float((indices(theirs, speech) == tokens).float().mean())
+        print(f"{name}: {share:.3%} of {tokens.numel()} tokens equal the authors'")
         encoders = {"authors": lambda: indices(theirs, speech)} | encoders
         decoders = {"authors": lambda: theirs.decode_audio(indices=tokens)} | decoders
     rows = []

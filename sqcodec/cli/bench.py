@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--seconds takes 0.1 to 600, --stream 1 to 1000")
     codec = load_codec(arguments.model, arguments.device, arguments.threads)
     with torch.inference_mode():
-        cases = own_cases(codec, arguments) + [peer_case(name, arguments) for name in arguments.peers]
+        cases = own_cases(codec, arguments)
+        for name in arguments.peers:
+            try:
+                cases.append(peer_case(name, arguments))
+            except ImportError as error:
+                print(f"sqcodec bench: {name} is left out: {error}", file=sys.stderr)
         results = measure(cases, arguments)
     if arguments.json:
         print(json.dumps({"threads": arguments.threads, "seconds": arguments.seconds, "batch": arguments.batch,
@@ -79,9 +85,9 @@ def own_cases(codec: Codec, arguments: argparse.Namespace) -> list[Case]:
             lambda: network.decode_features(network.quantizer.decode(tokens.to(codec.device))),
         ),
     ]
+    fast = Codec(network, codec.name, codec.weights_hash, precision="bfloat16")
+    cases.append(("bfloat16", lambda: fast.encode(samples), lambda: fast.decode(tokens)))
     if codec.encoder_steps is not None:
-        fast = Codec(network, codec.name, codec.weights_hash, precision="bfloat16")
-        cases.append(("bfloat16", lambda: fast.encode(samples), lambda: fast.decode(tokens)))
         for name, used in (("stream", codec), ("stream bfloat16", fast)):
             cases.append((f"{name}, {arguments.stream:g} ms", *_stream(used, samples, tokens, arguments.stream)))
     return cases
@@ -96,7 +102,6 @@ def _stream(codec: Codec, samples: Any, tokens: Any, milliseconds: float) -> tup
     from sqcodec.streaming import StreamDecoder, StreamEncoder
 
     piece = max(1, round(milliseconds * codec.sample_rate / 1000))
-    frames = max(1, round(piece / codec.hop_length))
 
     def encode() -> None:
         encoder = StreamEncoder(codec, samples.shape[0])
@@ -104,9 +109,13 @@ def _stream(codec: Codec, samples: Any, tokens: Any, milliseconds: float) -> tup
             encoder.push(samples[:, start : start + piece])
 
     def decode() -> None:
-        decoder = StreamDecoder(codec, samples.shape[0])
-        for start in range(0, tokens.shape[1], frames):
-            decoder.push(tokens[:, start : start + frames])
+        """The tokens that each piece of samples completes."""
+        decoder, done = StreamDecoder(codec, samples.shape[0]), 0
+        frame = codec.hop_length * codec.config.transformer.tokens_per_frame
+        for end in range(piece, samples.shape[1] + piece, piece):
+            last = min(end, samples.shape[1]) // frame * codec.config.transformer.tokens_per_frame
+            decoder.push(tokens[:, done:last])
+            done = last
 
     return encode, decode
 

@@ -120,7 +120,7 @@ class _Codecs:
         name = options.model or header.model
         if name not in self._loaded:
             try:
-                codec = load_codec(name, options.device, options.threads, options.precision)
+                codec = load_codec(name, options.device, options.threads, options.precision, options.compile)
             except (ValueError, OSError) as error:
                 if self._arguments.model:
                     raise

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .batches import encode_groups, split_jobs
 from .common import (
     DEFAULT_MODEL,
     Coded,
@@ -14,8 +15,9 @@ from .common import (
     UsageError,
     add_coding_options,
     binary_stdout,
+    do_jobs,
+    finish,
     load_codec,
-    run_jobs,
 )
 from .files import AUDIO_EXTENSIONS, CODE_EXTENSION, PIPE, Job, PlanError, plan
 
@@ -31,7 +33,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "encode",
         help="audio to code files (.sqc)",
-        description="Code audio of any format and rate. Each channel is coded by itself.",
+        description="Code audio of any format and rate. Each channel is coded by itself. Of many files, the short ones "
+        "are coded together, sorted by length, with the same result.",
         epilog="examples: sqcodec encode in.wav out.sqc | sqcodec encode in.wav | sqcodec encode corpus/ "
         "'more/**/*.flac' --out codes/ | ffmpeg -i talk.mp4 -f wav - | sqcodec encode - talk.sqc",
     )
@@ -59,8 +62,16 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except PlanError as error:
         raise UsageError(str(error)) from None
-    codec = load_codec(arguments.model, arguments.device, arguments.threads, arguments.precision)
-    return run_jobs(jobs, arguments, lambda job, progress: encode_file(codec, job, progress))
+    codec = load_codec(
+        arguments.model, arguments.device, arguments.threads, arguments.precision, arguments.compile
+    )
+    groups: list[list[Job]] = []
+    others = jobs
+    if len(jobs) > 1 and codec.encoder_steps is not None:
+        groups, others = split_jobs(jobs)
+    failures = encode_groups(codec, groups, arguments)
+    failures += do_jobs(others, arguments, lambda job, progress: encode_file(codec, job, progress))
+    return finish(failures, len(jobs))
 
 
 def encode_file(codec: Codec, job: Job, progress: Progress) -> Coded:
