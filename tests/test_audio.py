@@ -67,6 +67,15 @@ def test_16_bit_formats_come_back_bit_for_bit(tmp_path, extension):
     assert names(tmp_path) == [path.name]
 
 
+@pytest.mark.parametrize("extension", ["wav", "flac", "aiff"])
+@pytest.mark.parametrize("bits", [16, 24])
+def test_samples_are_rounded_to_the_nearest(tmp_path, extension, bits):
+    path, peak = tmp_path / f"a.{extension}", 2 ** (bits - 1)
+    audio.save(path, np.array([0.4, 0.6, -0.4, -0.6, 100.9, -100.9, peak, -peak - 9.0]) / peak, 16000, f"PCM_{bits}")
+    found = audio.load(path)[0][0] * peak
+    assert found.tolist() == [0, 1, 0, -1, 101, -101, peak - 1, -peak]
+
+
 def test_ogg_and_opus_and_mp3(tmp_path):
     for extension, subtype in [("ogg", "VORBIS"), ("opus", "OPUS"), ("mp3", "MPEG_LAYER_III")]:
         path = tmp_path / f"a.{extension}"

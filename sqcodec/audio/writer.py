@@ -21,6 +21,7 @@ from .rates import StreamResampler
 
 _WRITE_FRAMES = 2**15  # libsndfile's Vorbis encoder puts a whole write on the stack
 _MAX_WAV_BYTES = 2**32 - 2**16  # above this a .wav is written as RF64
+_INTEGER_BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 # extension -> container format, default subtype
 FORMATS: dict[str, tuple[str, str]] = {
@@ -140,7 +141,9 @@ class AudioWriter:
     def _append(self, block: np.ndarray) -> None:
         if self._length is not None:
             block = block[:, : self._length - self._written]
-        if self.subtype not in ("FLOAT", "DOUBLE"):
+        if self.subtype in _INTEGER_BITS:
+            block = _to_integers(block, _INTEGER_BITS[self.subtype])
+        elif self.subtype not in ("FLOAT", "DOUBLE"):
             block = np.clip(block, -1.0, 1.0)
         for start in range(0, block.shape[1], _WRITE_FRAMES):
             self._guarded(self._sound.write, np.ascontiguousarray(block[:, start : start + _WRITE_FRAMES].T))
@@ -204,6 +207,13 @@ class AudioWriter:
 def _is_device(path: Path) -> bool:
     """Whether it exists and is neither a file nor a folder: /dev/null, a named pipe."""
     return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _to_integers(block: np.ndarray, bits: int) -> np.ndarray:
+    """To the nearest integer, clipped, as int16 or in the upper bits of int32; in WAV libsndfile would round down."""
+    peak = 2.0 ** (bits - 1)
+    values = np.clip(np.rint(block.astype(np.float64) * peak), -peak, peak - 1)
+    return values.astype(np.int16) if bits == 16 else values.astype(np.int32) * 2 ** (32 - bits)
 
 
 def _sample_bytes(subtype: str) -> int:

@@ -52,6 +52,17 @@ def test_round_trip_in_two_programs_is_the_codec() -> None:
     assert np.array_equal(np.frombuffer(both.stdout, "<f4").reshape(-1, 2).T, expected)
 
 
+def test_a_wav_is_that_of_decode(tmp_path) -> None:
+    """Both round to the nearest 16-bit value."""
+    audio.save("in.wav", speech(0.7), 16000)
+    done = stream("roundtrip", "--input", "wav", "--output", "wav", data=(tmp_path / "in.wav").read_bytes())
+    assert cli.main(["encode", "in.wav", "--model", "tiny", "-q"]) == 0
+    assert cli.main(["decode", "in.sqc", "out.wav", "--model", "tiny", "-q"]) == 0
+    (tmp_path / "live.wav").write_bytes(done.stdout)
+    (expected, _), (found, _) = audio.load("out.wav"), audio.load("live.wav")
+    assert np.array_equal(expected, found) and np.ptp(expected) > 0.01
+
+
 def test_wav_at_another_rate_keeps_its_length(tmp_path) -> None:
     audio.save("in.wav", speech(1.01, rate=44100), 44100)
     done = stream("roundtrip", "--input", "wav", "--output", "wav", data=(tmp_path / "in.wav").read_bytes())
