@@ -22,9 +22,9 @@ from sqcodec.nn import build_network
 EXAMPLE = Path(__file__).parent.parent / "examples" / "onnx_file.py"
 
 
-@pytest.fixture(scope="module")
-def shipped() -> Codec:
-    return sqcodec.load("speech-3k")
+@pytest.fixture(scope="module", params=["speech-3k", "speech-1k"])
+def shipped(request) -> Codec:
+    return sqcodec.load(request.param)
 
 
 @pytest.fixture(scope="module")
