@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from sqcodec.codec import Codec
 
 Case = tuple[str, Callable[[], object], Callable[[], object]]
-PEERS = ("encodec", "mimi", "dac")
+PEERS = {"encodec": "EnCodec", "mimi": "Mimi", "dac": "DAC"}
+"""By the names of the option, the names in the table."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -35,8 +36,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of a clip; default: 10")
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="clips at once; default: 1")
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="default: 5")
-    parser.add_argument("--stream", type=float, default=20.0, metavar="MS", help="pieces of the stream; default: 20")
+    parser.add_argument(
+        "--stream", type=float, default=20.0, metavar="MS", help="pieces of the stream; 0: no stream; default: 20"
+    )
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[], help="other codecs to compare with")
+    parser.add_argument(
+        "--only", metavar="SYSTEM", help="one row of the table, by its name there: what it takes in memory by itself"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(run=run)
 
@@ -45,20 +51,26 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
     import torch
 
-    if not 0.1 <= arguments.seconds <= 600 or not 1 <= arguments.stream <= 1000:
-        raise ValueError("--seconds takes 0.1 to 600, --stream 1 to 1000")
-    codec = load_codec(arguments.model, arguments.device, arguments.threads)
+    from sqcodec.evaluation.peak import peak_mib
+
+    if not 0.1 <= arguments.seconds <= 600 or not (arguments.stream == 0 or 1 <= arguments.stream <= 1000):
+        raise ValueError("--seconds takes 0.1 to 600, --stream 1 to 1000, or 0 for none")
+    torch.set_num_threads(arguments.threads)
     with torch.inference_mode():
-        cases = own_cases(codec, arguments)
+        cases = [] if arguments.only in PEERS.values() else own_cases(arguments)
         for name in arguments.peers:
             try:
-                cases.append(peer_case(name, arguments))
+                cases += [peer_case(name, arguments)] if arguments.only in (None, PEERS[name]) else []
             except ImportError as error:
                 print(f"sqcodec bench: {name} is left out: {error}", file=sys.stderr)
-        results = measure(cases, arguments)
+        names = [case[0] for case in cases]
+        cases = [case for case in cases if arguments.only in (None, case[0])]
+        if not cases:
+            raise ValueError(f"--only {arguments.only!r} is no system here; choose one of: {', '.join(names)}")
+        results, peak = measure(cases, arguments), peak_mib()
     if arguments.json:
         print(json.dumps({"threads": arguments.threads, "seconds": arguments.seconds, "batch": arguments.batch,
-                          "device": arguments.device, "results": results}))  # fmt: skip
+                          "device": arguments.device, "results": results, "peak_mib": peak}))  # fmt: skip
         return 0
     print(f"{arguments.batch} x {arguments.seconds:g} s, {arguments.threads} threads, {arguments.rounds} rounds")
     for result in results:
@@ -67,13 +79,15 @@ def run(arguments: argparse.Namespace) -> int:
             speed, (middle, low, high) = result[f"{what}_speed"], result[f"{what}_ratio"]
             parts.append(f"{what} {speed:7.1f} x real time, ratio {middle:.2f} ({low:.2f} to {high:.2f})")
         print(f"{result['system']:<26} {'; '.join(parts)}")
+    print(f"peak memory of this process: {peak:.0f} MiB")
     return 0
 
 
-def own_cases(codec: Codec, arguments: argparse.Namespace) -> list[Case]:
+def own_cases(arguments: argparse.Namespace) -> list[Case]:
     """The model as it is used, then in other ways."""
     from sqcodec.codec import Codec
 
+    codec = load_codec(arguments.model, arguments.device, arguments.threads)
     samples = _noise(codec.sample_rate, arguments)
     tokens = codec.encode(samples)
     network, rows = codec.network, network_rows(codec, samples)
@@ -87,7 +101,7 @@ def own_cases(codec: Codec, arguments: argparse.Namespace) -> list[Case]:
     ]
     fast = Codec(network, codec.name, codec.weights_hash, precision="bfloat16")
     cases.append(("bfloat16", lambda: fast.encode(samples), lambda: fast.decode(tokens)))
-    if codec.encoder_steps is not None:
+    if codec.encoder_steps is not None and arguments.stream:
         for name, used in (("stream", codec), ("stream bfloat16", fast)):
             cases.append((f"{name}, {arguments.stream:g} ms", *_stream(used, samples, tokens, arguments.stream)))
     return cases
@@ -126,7 +140,7 @@ def peer_case(name: str, arguments: argparse.Namespace) -> Case:
         import transformers
     except ImportError as error:
         raise ImportError(f"{error}: --peers needs it: pip install transformers") from None
-    family = {"encodec": "Encodec", "mimi": "Mimi", "dac": "Dac"}[name]
+    family = name.capitalize()
     config = getattr(transformers, f"{family}Config")()
     model = getattr(transformers, f"{family}Model")(config).eval().to(arguments.device)
     rate = config.sampling_rate
@@ -134,10 +148,10 @@ def peer_case(name: str, arguments: argparse.Namespace) -> Case:
     encoded = model.encode(samples)
     codes = encoded.audio_codes
     if name == "encodec":
-        return "EnCodec", lambda: model.encode(samples), lambda: model.decode(codes, encoded.audio_scales)
+        return PEERS[name], lambda: model.encode(samples), lambda: model.decode(codes, encoded.audio_scales)
     if name == "mimi":
-        return "Mimi", lambda: model.encode(samples), lambda: model.decode(codes)
-    return "DAC", lambda: model.encode(samples), lambda: model.decode(audio_codes=codes)
+        return PEERS[name], lambda: model.encode(samples), lambda: model.decode(codes)
+    return PEERS[name], lambda: model.encode(samples), lambda: model.decode(audio_codes=codes)
 
 
 def measure(cases: list[Case], arguments: argparse.Namespace) -> list[dict[str, Any]]:

@@ -19,6 +19,20 @@ def test_every_system_is_measured(capsys) -> None:
     assert found["results"][0]["encode_ratio"] == [1.0, 1.0, 1.0]
 
 
+def test_without_streams(capsys) -> None:
+    assert cli.main("bench --model tiny --seconds 0.1 --rounds 1 --stream 0 --json".split()) == 0
+    systems = [result["system"] for result in json.loads(capsys.readouterr().out)["results"]]
+    assert systems == ["tiny", "plain network", "bfloat16"]
+
+
+def test_one_system_by_itself(capsys) -> None:
+    assert cli.main(["bench", *"--model tiny --seconds 0.1 --rounds 1 --json --only".split(), "plain network"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [result["system"] for result in found["results"]] == ["plain network"] and 20 < found["peak_mib"] < 1e5
+
+
 def test_mistakes(capsys) -> None:
+    assert cli.main("bench --model tiny --seconds 0.1 --only nothing".split()) == 1
+    assert "--only 'nothing' is no system here; choose one of: tiny, plain network" in capsys.readouterr().err
     assert cli.main("bench --model tiny --seconds 0".split()) == 1
     assert "--seconds takes 0.1 to 600" in capsys.readouterr().err
