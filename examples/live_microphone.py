@@ -24,6 +24,8 @@ def main(model: str = "speech-3k") -> None:
     codec = sqcodec.load(model)
     encoder, decoder = StreamEncoder(codec), StreamDecoder(codec)
     decoder.push(encoder.push(np.zeros(codec.sample_rate, np.float32)))  # the first calls are slow
+    encoder.reset()
+    decoder.reset()
     waiting = np.zeros(codec.latency, np.float32)  # what the codec holds back, as silence in front
 
     def process(recorded: np.ndarray, played: np.ndarray, frames: int, _time: object, status: object) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
+import types
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -212,3 +217,43 @@ def test_models_that_cannot_stream(tiny_config: ModelConfig) -> None:
         StreamEncoder(codec)
     with pytest.raises(ValueError, match="Unknown precision"):
         Codec(codec.network, precision="int8")
+
+
+def test_both_precisions_and_two_threads(shipped: Codec, speech: np.ndarray, tokens: torch.Tensor) -> None:
+    """Pieces equal the whole in bfloat16 too; and the whole is the same with two threads as with one."""
+    fast = Codec(shipped.network, shipped.name, shipped.weights_hash, precision="bfloat16")
+    torch.set_num_threads(2)
+    assert torch.equal(shipped.encode(speech[:80000]), tokens)
+    expected = fast.encode(speech[:40000])
+    encoder, decoder = StreamEncoder(fast), StreamDecoder(fast)
+    pieces = [encoder.push(speech[part]) for part in cut(40000, 20000, seed=5)] + [encoder.flush()]
+    assert torch.equal(torch.cat(pieces, dim=1), expected)
+    output = torch.cat([decoder.push(piece) for piece in pieces], dim=1)
+    assert torch.equal(output[:, :40000], fast.decode(expected, 40000))
+
+
+def test_the_microphone_example(speech: np.ndarray, monkeypatch) -> None:
+    """With a sound card made of arrays: what is played is what is decoded, later by the latency."""
+    sounds: list[np.ndarray] = []
+
+    class Card:
+        def __init__(self, rate: int, block: int, channels: int, dtype: str, callback) -> None:
+            self.block, self.callback = block, callback
+
+        def __enter__(self) -> None:
+            for start in range(0, 40 * self.block, self.block):
+                played = np.zeros((self.block, 1), np.float32)
+                self.callback(speech[start : start + self.block, None], played, self.block, None, None)
+                sounds.append(played[:, 0])
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setitem(sys.modules, "sounddevice", types.SimpleNamespace(Stream=Card))
+    monkeypatch.setattr("builtins.input", lambda: "")
+    example = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "live_microphone.py"))
+    example["main"]("speech-3k")
+    codec, found = sqcodec.load("speech-3k"), np.concatenate(sounds)
+    decoded = codec.decode(codec.encode(speech[: len(found)]))[0].numpy()
+    assert not found[: codec.latency].any()
+    assert np.array_equal(found[codec.latency :], decoded[: len(found) - codec.latency])
