@@ -3,8 +3,9 @@
     python benchmarks/run.py [--peers encodec mimi dac] [--quick | --cases 1x1 10x16] [--threads 1 2] [--memory]
 
 Every row of a block is measured in turn in one process, several rounds; ratios are those of a round, so they hold on a
-busy machine too. On two cores all of it takes about half an hour. Peers need `pip install transformers` (random
-weights); a missing one is reported and left out.
+busy machine too. On two cores all of it takes about half an hour. Peers have random weights; a missing one is reported
+and left out. encodec, mimi and dac need `pip install transformers`; sq-codec and l3ac, which can be named too, their
+authors' packages (scripts/parity.py says how to install them).
 """
 
 from __future__ import annotations

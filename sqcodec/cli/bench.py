@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import statistics
 import sys
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from sqcodec.codec import Codec
 
 Case = tuple[str, Callable[[], object], Callable[[], object]]
-PEERS = {"encodec": "EnCodec", "mimi": "Mimi", "dac": "DAC"}
+PEERS = {"encodec": "EnCodec", "mimi": "Mimi", "dac": "DAC", "sq-codec": "sq-codec 3kbps", "l3ac": "l3ac 3kbps"}
 """By the names of the option, the names in the table."""
+AUTHORS = {"sq-codec": ("sq_codec", "SQCodec"), "l3ac": ("l3ac", "L3AC")}
+"""The packages of the published models' authors, and their classes."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -27,7 +30,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="speed of a model against its plain network and other codecs",
         description="Encode and decode noise with each system in turn, several rounds, and print times real time "
         "(median) and the ratio to the first system in each round (median, least, most): ratios hold on a busy "
-        "machine where speeds do not. Peers have random weights and need the package transformers.",
+        "machine where speeds do not. Peers have random weights and need the package transformers; sq-codec and "
+        "l3ac need the package of that name.",
         epilog="example: sqcodec bench --threads 2 --peers encodec mimi dac",
     )
     parser.add_argument("--model", metavar="NAME|FOLDER", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
@@ -136,6 +140,8 @@ def _stream(codec: Codec, samples: Any, tokens: Any, milliseconds: float) -> tup
 
 def peer_case(name: str, arguments: argparse.Namespace) -> Case:
     """Another codec with its default configuration and random weights."""
+    if name in AUTHORS:
+        return authors_case(name, arguments)
     try:
         import transformers
     except ImportError as error:
@@ -152,6 +158,24 @@ def peer_case(name: str, arguments: argparse.Namespace) -> Case:
     if name == "mimi":
         return PEERS[name], lambda: model.encode(samples), lambda: model.decode(codes)
     return PEERS[name], lambda: model.encode(samples), lambda: model.decode(audio_codes=codes)
+
+
+def authors_case(name: str, arguments: argparse.Namespace) -> Case:
+    """A published model in its authors' package, 3 kbit/s at 16 kHz."""
+    import torch
+
+    module, family = AUTHORS[name]
+    try:
+        package = importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{error}: --peers {name} needs it: pip install {name}") from None
+    config = getattr(package, f"{family}Config")(config_file=package.CONFIG_DIR / "3kbps.toml")
+    codec = getattr(package, family)(config)
+    codec.network.eval().to(arguments.device)
+    samples = _noise(16000, arguments).to(arguments.device)
+    _, found = codec.encode_audio(samples)
+    indices = found["indices"] if isinstance(found, dict) else found
+    return PEERS[name], lambda: codec.encode_audio(samples), lambda: codec.decode_audio(indices=indices.to(torch.int64))
 
 
 def measure(cases: list[Case], arguments: argparse.Namespace) -> list[dict[str, Any]]:

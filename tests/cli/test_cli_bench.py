@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 from sqcodec import cli
 
@@ -29,6 +30,14 @@ def test_one_system_by_itself(capsys) -> None:
     assert cli.main(["bench", *"--model tiny --seconds 0.1 --rounds 1 --json --only".split(), "plain network"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [result["system"] for result in found["results"]] == ["plain network"] and 20 < found["peak_mib"] < 1e5
+
+
+def test_a_missing_peer_is_left_out(capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "sq_codec", None)
+    assert cli.main("bench --model tiny --seconds 0.1 --rounds 1 --stream 0 --peers sq-codec --json".split()) == 0
+    captured = capsys.readouterr()
+    assert "sq-codec is left out" in captured.err and "pip install sq-codec" in captured.err
+    assert len(json.loads(captured.out)["results"]) == 3
 
 
 def test_mistakes(capsys) -> None:
