@@ -87,6 +87,10 @@ def l3ac(arguments: argparse.Namespace) -> None:
     sys.path.insert(0, str(ROOT / "scripts"))
     from parity import build_reference, load_ours, read_speech
 
+    from sqcodec.training.optimizers import build_optimizers
+    from sqcodec.training.recipe import TrainRecipe
+    from sqcodec.training.step import compiled
+
     speech = read_speech([str(SPEECH / "84-121123-0002.flac")], 16000, arguments.batch * arguments.seconds)
     theirs, toml = build_reference(arguments.config, 0, speech[:, :32000])
     ours = load_ours(theirs, toml, fold=False).train()
@@ -94,8 +98,8 @@ def l3ac(arguments: argparse.Namespace) -> None:
     length = round(arguments.seconds * 16000) // ours.config.hop_length * ours.config.hop_length
     batch = speech[0, : arguments.batch * length].view(arguments.batch, length).clone()
     spectral = MultiScaleSpectralLoss(16000)
-    forward = torch.compile(ours.forward, dynamic=False) if arguments.compile else ours.forward
-    optimizers = [torch.optim.AdamW(module.parameters(), 1e-4) for module in (network, ours)]
+    forward = compiled(ours) if arguments.compile else ours.forward
+    optimizers = [torch.optim.AdamW(network.parameters(), 1e-4), *build_optimizers(ours, TrainRecipe())]
 
     def step(which: int) -> float:
         start = time.process_time()

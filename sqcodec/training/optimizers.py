@@ -27,9 +27,10 @@ def build_optimizers(network: nn.Module, recipe: TrainRecipe) -> list[torch.opti
     for name, parameter in network.named_parameters():
         is_matrix = name.startswith(BACKBONE) and parameter.ndim == 2 and min(parameter.shape) >= 32
         (matrices if is_matrix and recipe.optimizer == "muon" else rest).append(parameter)
+    betas = recipe.betas[0], recipe.betas[1]
     adamw = torch.optim.AdamW(
-        rest, lr=recipe.learning_rate, betas=(recipe.betas[0], recipe.betas[1]), weight_decay=recipe.weight_decay
-    )
+        rest, lr=recipe.learning_rate, betas=betas, weight_decay=recipe.weight_decay, fused=True
+    )  # fmt: skip
     if not matrices:
         return [adamw]
     if not hasattr(torch.optim, "Muon"):

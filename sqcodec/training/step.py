@@ -14,6 +14,9 @@ from sqcodec.losses.resolution import MultiResolutionSTFTLoss
 from sqcodec.losses.spectral import MultiScaleSpectralLoss
 from sqcodec.losses.waveform import si_sdr_loss
 from sqcodec.nn.base import CodecNetwork
+from sqcodec.nn.network import Network
+from sqcodec.nn.time_major import TimeMajorNetwork
+from sqcodec.quantizers import QuantizerOutput
 from sqcodec.training.encoders import load_encoder
 from sqcodec.training.recipe import LossRecipe, TrainRecipe
 
@@ -54,7 +57,7 @@ class Step(nn.Module):
         if train.compile and self.core is not None:
             self.core = cast(Callable, torch.compile(self.core, dynamic=False))
         elif train.compile:
-            self.whole = cast(Callable, torch.compile(network.forward, dynamic=False))
+            self.whole = compiled(network)
 
     def forward(self, samples: Tensor, step: int) -> StepOutput:
         """``samples`` float32 [B, T], whole frames."""
@@ -88,3 +91,20 @@ class Step(nn.Module):
         if self.perceptual is not None:
             terms["perceptual"] = self.perceptual(output, target)
         return StepOutput(terms, output, target, quantized.metrics)
+
+
+def compiled(network: CodecNetwork) -> Callable:
+    """``network.forward``, faster, for any batch.
+
+    A waveform network on a CPU runs with channels last and a few compiled loops: some seconds, where compiling all of
+    it takes longer than half an hour. On a GPU it is compiled as a whole.
+    """
+    whole = cast(Callable, torch.compile(network.forward, dynamic=False))
+    if not isinstance(network, Network):
+        return whole
+    on_cpu = TimeMajorNetwork(network)
+
+    def forward(samples: Tensor, blend: Tensor | None = None) -> tuple[Tensor, QuantizerOutput]:
+        return (on_cpu if samples.device.type == "cpu" else whole)(samples, blend)
+
+    return forward
