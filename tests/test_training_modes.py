@@ -124,6 +124,18 @@ def test_a_step_without_finite_gradient_is_rolled_back_and_left_out(tiny_config,
         resumed.run()
 
 
+def test_float16_leaves_out_overflows_but_rolls_back_what_no_scale_mends(tiny_config, tmp_path, cache) -> None:
+    trainer = Trainer(recipe(tiny_config, steps=6, save_every=2, fp16=True), tmp_path / "run", cache)
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    batch = trainer.sampler.batch
+    poisoned = {3, 4, 5}  # the scale falls to 2, 1 and, at step 5, to a half
+    trainer.sampler.batch = lambda step, *rows: batch(step, *rows) * (np.nan if step in poisoned else 1)  # type: ignore
+    trainer.run()
+    assert trainer.step == 6 and trainer.rollbacks.skipped == [5]
+    assert all(torch.isfinite(tensor).all() for tensor in trainer.network.state_dict().values())
+    assert rows(tmp_path / "run")[0]["mel"] > 0
+
+
 def test_accumulation_counts_every_part(tiny_config, tmp_path, cache) -> None:
     settings = {"steps": 1, "continuous_steps": 100, "clip_norm": 1e9}
     whole = train(recipe(tiny_config, **settings), tmp_path / "whole", cache)

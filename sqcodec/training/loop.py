@@ -218,7 +218,7 @@ class Trainer:
             return -1
 
     def _train_step(self) -> dict[str, float] | None:
-        """One update; None where the gradient is not finite."""
+        """One update; None where the gradient is not finite and loss scaling does not account for it."""
         train = self.recipe.train
         share = learning_rate(self.step, train) * self.rollbacks.rate / train.learning_rate
         set_learning_rate(self.optimizers, train.learning_rate * share)
@@ -241,7 +241,8 @@ class Trainer:
             for name, term in (result.terms | {"total": total} | result.metrics).items():
                 row[name] = row.get(name, 0.0) + float(term.detach()) / train.accumulate
         norm = self._update()
-        if not math.isfinite(norm) and not train.fp16:
+        # The loss scaling of float16 finds its scale by steps that overflow; far below 1 it is not the scale.
+        if not math.isfinite(norm) and (not train.fp16 or self.scaler.get_scale() < 1.0):
             return None
         return row | {"grad_norm": norm}
 

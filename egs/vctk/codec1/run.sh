@@ -26,5 +26,5 @@ if runs 3 && grep -q '"kind": "vp"' "$out/recipe.json"; then sqcodec codebook "$
 if runs 4; then
   sqcodec evaluate --model "$out" --manifest "$manifest" --split test --baselines opus:6 --out "$out/evaluation"
 fi
-if runs 5; then sqcodec export onnx "$out/onnx" --model "$out"; fi
+if runs 5; then sqcodec export onnx "$out/onnx" --model "$out" --force; fi
 if runs 6; then sqcodec tokens "$manifest" --out "$out/tokens" --format parquet --model "$out" --device "$device"; fi
