@@ -2,6 +2,7 @@
 
 usage: python scripts/ship_model.py RUN_FOLDER NAME --summary TEXT
 
+Its discriminators, where it was trained with some, go along in fp16, for fine-tuning (`sqcodec train --init-from NAME`).
 The model card (CARD.md) is written by hand beside the weights.
 """
 
@@ -9,13 +10,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
+from pathlib import Path
 
+import safetensors.torch
 import tomli_w
 import torch
 
-from sqcodec.checkpoint import load_model, save_model, write_atomically
+from sqcodec.checkpoint import CONFIG_NAME, load_model, save_model, write_atomically
+from sqcodec.discriminators import DiscriminatorConfig
 from sqcodec.registry import SHIPPED_DIR, find_model, read_index
+from sqcodec.training.adversary import FOLDER, WEIGHTS_NAME
 
 LARGEST_MIB = 25
 
@@ -39,10 +45,26 @@ def main() -> None:
     size = (folder / "model.safetensors").stat().st_size / 2**20
     if size > LARGEST_MIB:
         sys.exit(f"The weights are {size:.1f} MiB, more than {LARGEST_MIB}.")
+    ship_discriminators(Path(arguments.run), folder)
     entry = {"summary": arguments.summary, "licence": arguments.licence, "sha256": digest}
     index = read_index() | {arguments.name: entry}
     write_atomically(SHIPPED_DIR / "index.toml", tomli_w.dumps(dict(sorted(index.items()))).encode("utf-8"))
     print(f"{folder}: {size:.1f} MiB, sha256 {digest}")
+
+
+def ship_discriminators(run: Path, folder: Path) -> None:
+    """The run's discriminators, if it has some, as fp16 with their configuration."""
+    if not (run / FOLDER / WEIGHTS_NAME).is_file():
+        return
+    recipe = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
+    names = {field.name for field in dataclasses.fields(DiscriminatorConfig)}
+    adversarial = recipe.get("recipe", recipe)["adversarial"]
+    config = DiscriminatorConfig(**{name: value for name, value in adversarial.items() if name in names})
+    tensors = safetensors.torch.load_file(run / FOLDER / WEIGHTS_NAME)
+    half = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    (folder / FOLDER).mkdir(exist_ok=True)
+    write_atomically(folder / FOLDER / CONFIG_NAME, tomli_w.dumps(config.to_dict()).encode("utf-8"))
+    write_atomically(folder / FOLDER / WEIGHTS_NAME, safetensors.torch.save(half, metadata={"format": "pt"}))
 
 
 if __name__ == "__main__":

@@ -76,3 +76,24 @@ def test_extremes_do_not_explode(codec: Codec) -> None:
     for samples in (np.sign(random.standard_normal(16000)), random.uniform(-1, 1, 16000), np.ones(16000)):
         decoded = codec.decode(codec.encode(samples.astype(np.float32)))[0].numpy()
         assert np.isfinite(decoded).all() and np.abs(decoded).max() < 4.0
+
+
+def test_fine_tuning_starts_with_the_discriminators_that_ship() -> None:
+    """Those of the recipe's kind, already able to tell noise from speech where they came with the model."""
+    import torch
+
+    from sqcodec.registry import find_model
+    from sqcodec.training.adversary import Adversary
+    from sqcodec.training.recipe import load_recipe
+
+    recipe = load_recipe(Path(__file__).parents[1] / "recipes" / "mini_speech_gan.toml")
+    adversary = Adversary(recipe.adversarial, recipe.train, 16000)
+    assert adversary.initialise_from(Path(find_model("speech-3k")))
+    speech = torch.from_numpy(read("84-121123-0002.flac")[16000:32000])[None]
+    speech = speech / speech.square().mean().sqrt()
+    coarse = torch.round(speech * 3) / 3
+    with torch.no_grad():
+        heard, refused = (
+            torch.cat([s.flatten() for s in adversary.network(x).scores]).mean() for x in (speech, coarse)
+        )
+    assert 0.4 < refused + 0.03 < heard < 0.8  # of 0.5 where they cannot tell; fresh ones give about 0
