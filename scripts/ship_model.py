@@ -2,7 +2,7 @@
 
 usage: python scripts/ship_model.py RUN_FOLDER NAME --summary TEXT
 
-Its discriminators, where it was trained with some, go along in fp16, for fine-tuning (`sqcodec train --init-from NAME`).
+Discriminators of the run go along in fp16, for fine-tuning (`sqcodec train --init-from NAME`).
 The model card (CARD.md) is written by hand beside the weights.
 """
 
