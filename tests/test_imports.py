@@ -30,7 +30,7 @@ ALLOWED = {
     "tokens": {"config", "audio", "data", "registry", "checkpoint", "codec", "vocabulary"},
     "vocabulary": set(),
     "hf": {"config", "nn", "codec"},
-    "lm": {"tokens", "vocabulary", "codec", "audio", "checkpoint"},
+    "lm": {"data", "tokens", "vocabulary", "codec", "audio", "checkpoint"},
     "evaluation": {"config", "audio", "container", "nn", "quantizers", "registry", "checkpoint", "codec", "data", ""},
 }
 """What each part may import from the package ("" is the package itself). cli may import everything."""

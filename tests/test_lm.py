@@ -178,6 +178,16 @@ def test_speakers_are_held_out(tokens) -> None:
         divide_clips(dataset, "train", 0.0, False)
 
 
+def test_a_folder_of_one_speaker_has_clips_to_validate_on() -> None:
+    """As a newcomer's folder of recordings is: one speaker, no splits."""
+    from sqcodec.lm.data import divide_clips
+
+    rows = [{"speaker": "me", "id": f"{number}.wav", "split": "", "text": ""} for number in range(6)]
+    dataset = type("Dataset", (), {"fields": lambda self, index: rows[index], "__len__": lambda self: len(rows)})()
+    clips = divide_clips(dataset, "train", 0.03, False)
+    assert len(clips.validation) == 1 and len(clips.train) == 5
+
+
 def test_from_wavs_to_a_decoded_continuation(tiny_config, speech, tmp_path, capsys) -> None:
     """The whole way by commands: a folder of wavs, tokens, a model, speech."""
     torch.manual_seed(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sqcodec.data.manifest import FEWEST_SPEAKERS, name_place
 from sqcodec.tokens.dataset import PackedTokens, TokenDataset
 
 
@@ -23,11 +23,12 @@ class Clips:
 
 
 def divide_clips(dataset: TokenDataset, split: str | None, validation: float, text: bool) -> Clips:
-    """Holds out speakers (clips where speakers have no names), chosen by a hash: adding clips moves nobody.
+    """Holds out speakers, at least one, chosen by a hash: adding clips moves nobody. Clips instead of speakers, where
+    those have no names or are fewer than ten.
 
     Args:
         split: use only clips of this split, if any clip is of it.
-        validation: share of the speakers, in (0, 1).
+        validation: share of the speakers or clips, in (0, 1).
         text: use only clips with a transcript.
     Raises:
         ValueError: nothing is left to train on, or to validate on.
@@ -35,11 +36,19 @@ def divide_clips(dataset: TokenDataset, split: str | None, validation: float, te
     fields = [dataset.fields(index) for index in range(len(dataset))]
     if split and not any(row["split"] == split for row in fields):
         split = None
+    if not 0 < validation < 1:
+        raise ValueError(f"The share to validate on is {validation}: give one in (0, 1), as --set validation=0.03.")
+    used = {
+        index: row
+        for index, row in enumerate(fields)
+        if not (split and row["split"] != split) and not (text and not row["text"])
+    }
+    by_speaker = len({row["speaker"] for row in used.values()}) >= FEWEST_SPEAKERS
+    names = {index: (row["speaker"] if by_speaker else "") or row["id"] for index, row in used.items()}
+    highest = max(validation, min(map(name_place, names.values()), default=1.0))
     train, held, characters = [], [], set()
-    for index, row in enumerate(fields):
-        if (split and row["split"] != split) or (text and not row["text"]):
-            continue
-        if _place(row["speaker"] or row["id"]) < validation:
+    for index, row in used.items():
+        if name_place(names[index]) <= highest:
             held.append(index)
         else:
             train.append(index)
@@ -92,6 +101,3 @@ class Batches:
         rows = range(place * self._size, (place + 1) * self._size)
         return torch.from_numpy(np.stack([self._packed[row]["tokens"] for row in rows]))
 
-
-def _place(name: str) -> float:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
