@@ -88,8 +88,8 @@ class Batches:
         self._size, self._epoch, self._packed = size, 0, self._make(0)
         if len(self._packed) < size:
             raise ValueError(
-                f"{len(self._packed)} sequences of {length} tokens are fewer than a batch of {size}: there is too little "
-                "speech. Give more, or less at a time, as --set batch_size=2 --set length=256."
+                f"{len(self._packed)} sequences of {length} tokens are fewer than a batch of {size}: too little. "
+                "Give more, or take less at a time, as with --set batch_size=2 --set length=256."
             )
 
     @property
