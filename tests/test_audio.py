@@ -284,3 +284,22 @@ def test_devices_are_written_to_not_replaced():
         audio.save("/dev/full", tone(9), 16000)
     audio.save("/dev/null", tone(9), 16000)
     assert not Path("/dev/null").is_file() and not Path("/dev/full").is_file()
+
+
+def test_a_signal_while_the_file_is_made_leaves_nothing(tmp_path, monkeypatch):
+    """As SIGTERM may come right after the file is there, or between the writer and its `with`."""
+    from sqcodec.audio import writer
+
+    def interrupted(file):
+        assert list(tmp_path.iterdir())
+        raise SystemExit(143)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "GuardedFile", interrupted)
+        with pytest.raises(SystemExit):
+            audio.AudioWriter(tmp_path / "a.wav", 16000, 1)
+    assert not list(tmp_path.iterdir())
+    unused = audio.AudioWriter(tmp_path / "b.wav", 16000, 1)
+    assert len(list(tmp_path.iterdir())) == 1
+    del unused
+    assert not list(tmp_path.iterdir())

@@ -89,7 +89,11 @@ class AudioWriter:
             file_format = "RF64"
         self._num_channels, self._length, self._written = num_channels, length, 0
         self._resampler = StreamResampler(source_rate or sample_rate, sample_rate, num_channels)
-        self._sink = GuardedFile(self._open(target))
+        try:
+            self._sink = GuardedFile(self._open(target))
+        except BaseException:  # a signal, too, may come after the file is there
+            self._discard()
+            raise
         try:
             self._sound = soundfile.SoundFile(
                 self._sink, "w", sample_rate, num_channels, self.subtype, format=file_format
@@ -189,16 +193,23 @@ class AudioWriter:
             os.fsync(file.fileno())
             file.close()
             os.replace(self._temporary, self._final)
+            self._temporary = None
         except OSError as error:
             raise self._os_error(error) from None
 
     def _discard(self) -> None:
         with contextlib.suppress(AttributeError, soundfile.SoundFileError, AssertionError, OSError):
             self._sound.close()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(AttributeError, OSError):
             self._sink.file.close()
         if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
+            self._temporary = None
+
+    def __del__(self) -> None:
+        """A signal may come between the making of a writer and its `with`."""
+        if getattr(self, "_temporary", None) is not None:
+            self._discard()
 
     def _os_error(self, error: OSError) -> OSError:
         return OSError(error.errno or EIO, error.strerror or str(error), self.name)
