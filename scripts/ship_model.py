@@ -17,11 +17,12 @@ from pathlib import Path
 import safetensors.torch
 import tomli_w
 import torch
+from torch import Tensor
 
 from sqcodec.checkpoint import CONFIG_NAME, load_model, save_model, write_atomically
-from sqcodec.discriminators import DiscriminatorConfig
 from sqcodec.registry import SHIPPED_DIR, find_model, read_index
-from sqcodec.training.adversary import FOLDER, WEIGHTS_NAME
+from sqcodec.training.adversary import FOLDER, WEIGHTS_NAME, discriminator_config
+from sqcodec.training.recipe import AdversarialRecipe
 
 LARGEST_MIB = 25
 
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--licence", default="MIT; trained on CC BY 4.0, CC0 and Apache-2.0 speech, see its card")
     arguments = parser.parse_args()
     config, tensors, metadata = load_model(find_model(arguments.run))
-    half = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    half = halved(tensors)
     overflow = [name for name, tensor in half.items() if not torch.isfinite(tensor).all()]
     if overflow:
         sys.exit(f"These tensors do not fit fp16: {', '.join(overflow)}")
@@ -52,16 +53,17 @@ def main() -> None:
     print(f"{folder}: {size:.1f} MiB, sha256 {digest}")
 
 
+def halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+
+
 def ship_discriminators(run: Path, folder: Path) -> None:
     """The run's discriminators, if it has some, as fp16 with their configuration."""
     if not (run / FOLDER / WEIGHTS_NAME).is_file():
         return
     recipe = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
-    names = {field.name for field in dataclasses.fields(DiscriminatorConfig)}
-    adversarial = recipe.get("recipe", recipe)["adversarial"]
-    config = DiscriminatorConfig(**{name: value for name, value in adversarial.items() if name in names})
-    tensors = safetensors.torch.load_file(run / FOLDER / WEIGHTS_NAME)
-    half = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    config = discriminator_config(AdversarialRecipe(**recipe["adversarial"]))
+    half = halved(safetensors.torch.load_file(run / FOLDER / WEIGHTS_NAME))
     (folder / FOLDER).mkdir(exist_ok=True)
     write_atomically(folder / FOLDER / CONFIG_NAME, tomli_w.dumps(config.to_dict()).encode("utf-8"))
     write_atomically(folder / FOLDER / WEIGHTS_NAME, safetensors.torch.save(half, metadata={"format": "pt"}))

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .common import Coded, check_output, report, report_failure
+from .common import Coded, check_output, code_header, report, report_failure
 from .files import PIPE, Job
 
 if TYPE_CHECKING:
@@ -141,17 +141,7 @@ def _write(codec: Codec, group: list[Recording]) -> list[Recording]:
         if recording.tokens is None:
             continue
         start = time.perf_counter()
-        header = container.CodeHeader(
-            model=codec.name,
-            weights_hash=codec.weights_hash,
-            sample_rate=codec.sample_rate,
-            original_sample_rate=recording.sample_rate,
-            num_samples=recording.length,
-            num_channels=recording.tokens.shape[0],
-            num_tokens=recording.tokens.shape[1],
-            codebook_size=codec.codebook_size,
-            levels=codec.levels,
-        )
+        header = code_header(codec, recording.sample_rate, recording.length, *recording.tokens.shape)
         try:
             size = container.write(recording.job.target, header, recording.tokens)
         except (ValueError, OSError) as error:

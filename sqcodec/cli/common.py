@@ -68,6 +68,25 @@ class Coded:
         )
 
 
+def code_header(
+    codec: Codec, original_sample_rate: int, num_samples: int, num_channels: int, num_tokens: int
+) -> CodeHeader:
+    """The header of a code file that `codec` makes; `num_samples` at the original rate, `num_tokens` a channel."""
+    from sqcodec.container import CodeHeader
+
+    return CodeHeader(
+        model=codec.name,
+        weights_hash=codec.weights_hash,
+        sample_rate=codec.sample_rate,
+        original_sample_rate=original_sample_rate,
+        num_samples=num_samples,
+        num_channels=num_channels,
+        num_tokens=num_tokens,
+        codebook_size=codec.codebook_size,
+        levels=codec.levels,
+    )
+
+
 def add_coding_options(parser: argparse.ArgumentParser, default_model: str | None) -> None:
     """--model, --device, --threads, --precision, --compile, --force, --json, --quiet."""
     help_model = "a model's name (`sqcodec models`) or folder; default: "

@@ -15,6 +15,7 @@ from .common import (
     UsageError,
     add_coding_options,
     binary_stdout,
+    code_header,
     do_jobs,
     finish,
     load_codec,
@@ -85,16 +86,8 @@ def encode_file(codec: Codec, job: Job, progress: Progress) -> Coded:
         packer = container.Packer(codec.codebook_size)
         for tokens in codec.encode_blocks(blocks):
             packer.push(tokens)
-        header = container.CodeHeader(
-            model=codec.name,
-            weights_hash=codec.weights_hash,
-            sample_rate=codec.sample_rate,
-            original_sample_rate=reader.sample_rate,
-            num_samples=reader.samples_read,
-            num_channels=reader.num_channels,
-            num_tokens=packer.num_tokens,
-            codebook_size=codec.codebook_size,
-            levels=codec.levels,
+        header = code_header(
+            codec, reader.sample_rate, reader.samples_read, reader.num_channels, packer.num_tokens
         )
     payload = packer.finish()
     if job.target == PIPE:

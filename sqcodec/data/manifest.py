@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,15 +78,24 @@ def hold_out_share(clips: list[Clip], share: float) -> tuple[list[Clip], list[Cl
     """
     if not 0 < share < 1 or len(clips) < 2:
         raise ValueError(f"data.validation_share is {share} of {len(clips)} clips: give 0 to 1, and 2 clips or more.")
-    by_speaker = len({clip.speaker for clip in clips}) >= FEWEST_SPEAKERS
-    places = {name: name_place(name) for name in {c.speaker if by_speaker else c.path.name for c in clips}}
-    highest = max(share, min(places.values()))
-    held = {name for name, place in places.items() if place <= highest}
-    inside = [(clip.speaker if by_speaker else clip.path.name) in held for clip in clips]
+    by_speaker = enough_speakers(clip.speaker for clip in clips)
+    inside = chosen_names([clip.speaker if by_speaker else clip.path.name for clip in clips], share)
     rest = [clip for clip, out in zip(clips, inside, strict=True) if not out]
     if not rest:
         raise ValueError("data.validation_share holds out every clip: give data.validation_split instead.")
     return rest, [clip for clip, out in zip(clips, inside, strict=True) if out]
+
+
+def enough_speakers(speakers: Iterable[str]) -> bool:
+    """Whether there are so many that some of them can be held out."""
+    return len(set(speakers)) >= FEWEST_SPEAKERS
+
+
+def chosen_names(names: Sequence[str], share: float) -> list[bool]:
+    """For each name whether it is among about ``share`` of them, chosen by a hash; at least one is."""
+    places = {name: name_place(name) for name in set(names)}
+    highest = max(share, min(places.values(), default=0.0))
+    return [places[name] <= highest for name in names]
 
 
 def name_place(name: str) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqcodec.data.manifest import FEWEST_SPEAKERS, name_place
+from sqcodec.data.manifest import chosen_names, enough_speakers
 from sqcodec.tokens.dataset import PackedTokens, TokenDataset
 
 
@@ -38,21 +38,20 @@ def divide_clips(dataset: TokenDataset, split: str | None, validation: float, te
         split = None
     if not 0 < validation < 1:
         raise ValueError(f"The share to validate on is {validation}: give one in (0, 1), as --set validation=0.03.")
-    used = {
-        index: row
+    used = [
+        index
         for index, row in enumerate(fields)
         if not (split and row["split"] != split) and not (text and not row["text"])
-    }
-    by_speaker = len({row["speaker"] for row in used.values()}) >= FEWEST_SPEAKERS
-    names = {index: (row["speaker"] if by_speaker else "") or row["id"] for index, row in used.items()}
-    highest = max(validation, min(map(name_place, names.values()), default=1.0))
+    ]
+    by_speaker = enough_speakers(fields[index]["speaker"] for index in used)
+    names = [(fields[index]["speaker"] if by_speaker else "") or fields[index]["id"] for index in used]
     train, held, characters = [], [], set()
-    for index, row in used.items():
-        if name_place(names[index]) <= highest:
+    for index, is_held in zip(used, chosen_names(names, validation), strict=True):
+        if is_held:
             held.append(index)
         else:
             train.append(index)
-            characters.update(row["text"].lower())
+            characters.update(fields[index]["text"].lower())
     if not train or not held:
         raise ValueError(
             f"Of {len(fields)} clips, {len(train)} are to train on and {len(held)} to validate on: both need some. "

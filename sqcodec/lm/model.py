@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,10 +48,7 @@ class SpeechLMConfig(PreTrainedConfig):
 
     @property
     def codebook_size(self) -> int:
-        product = 1
-        for count in self.levels:
-            product *= count
-        return product
+        return math.prod(self.levels)
 
 
 @dataclass

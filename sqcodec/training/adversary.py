@@ -41,6 +41,12 @@ LEVEL_FLOOR = 1e-2
 """Segments quieter than this (RMS) are not raised to unit power."""
 
 
+def discriminator_config(recipe: AdversarialRecipe) -> DiscriminatorConfig:
+    """The networks of a recipe."""
+    names = {field.name for field in dataclasses.fields(DiscriminatorConfig)}
+    return DiscriminatorConfig(**{name: getattr(recipe, name) for name in names})
+
+
 class Adversary:
     """Discriminators with their optimizer.
 
@@ -54,9 +60,7 @@ class Adversary:
     ) -> None:
         check_objective(recipe.objective)
         self.recipe, self.train, self.device = recipe, train, torch.device(device)
-        names = {field.name for field in dataclasses.fields(DiscriminatorConfig)}
-        config = DiscriminatorConfig(**{name: getattr(recipe, name) for name in names})
-        self.network = Discriminators(config).to(self.device)
+        self.network = Discriminators(discriminator_config(recipe)).to(self.device)
         self.judge = wrap(self.network)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
