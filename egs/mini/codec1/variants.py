@@ -1,9 +1,10 @@
-"""Trains the network of speech-3k with each way to quantize, with and without discriminators, the same number of steps.
+"""Trains the variants that a table names, each for as many steps: which of them does a long run deserve?
 
-    python egs/mini/codec1/variants.py MANIFEST OUT [--steps 600] [--only NAME ...] [--report-only]
+    python egs/mini/codec1/variants.py TABLE.toml MANIFEST OUT [--steps 480] [--only NAME ...] [--report-only]
 
-About 16,384 codes at 166.7 tokens a second. Interrupted, the same command goes on; a run that ended is not repeated.
-Prints a table of the last validation, and leaves OUT/variants.svg, the curves.
+A table says ``steps``, a ``recipe``, ``set`` for all of its variants, and for each ``variant`` its own ``set``, or
+another ``recipe``. Interrupted, the same command goes on; a run that ended is not repeated. Prints a table of the last
+validation, and leaves OUT/variants.svg, the curves.
 """
 
 from __future__ import annotations
@@ -13,57 +14,71 @@ import json
 import resource
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"
-FSP = "model.quantizer.levels=[8,8,8,6,5]"
-FSQ = 'model.quantizer={"kind":"fsq","variant":"sqcodec","noise_rate":0.5,"levels":[8,8,8,6,5]}'
-VQ = 'model.quantizer={"kind":"vq","dim":5,"size":16384,"levels":[]}'
-RESTARTS = VQ[:-1] + ',"options":{"kmeans_init":true,"restart_below":0.1,"decay":0.95}}'
-GAN = ("adversarial.weight=0.3", "adversarial.feature_matching=0.5", "adversarial.crop_batch=6")
-VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "FSP": ("mini_speech.toml", (FSP,)),
-    "VP": ("mini_speech_vp.toml", ("vp.calibrate_every=200",)),
-    "FSQ + noise": ("mini_speech.toml", (FSQ,)),
-    "VQ (EMA)": ("mini_speech.toml", (VQ,)),
-    "VQ (EMA, k-means, restarts)": ("mini_speech.toml", (RESTARTS,)),
-    "FSP, adversarial": ("mini_speech.toml", (FSP, *GAN)),
-    "VP, adversarial": ("mini_speech_vp.toml", ("vp.calibrate_every=200", *GAN)),
-}
-"""Recipe and overrides."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    recipe: str
+    overrides: tuple[str, ...]
+
+
+def read_table(path: Path) -> tuple[int, dict[str, Variant]]:
+    """Steps, and the variants by name."""
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    common = table.get("set", [])
+    variants = {
+        name: Variant(entry.get("recipe", table.get("recipe", "")), (*common, *entry.get("set", [])))
+        for name, entry in table["variant"].items()
+    }
+    return table["steps"], variants
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", type=Path)
     parser.add_argument("manifest", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--steps", type=int, help="default: as the table says")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="variants to train; default: all")
+    parser.add_argument("--init-from", metavar="FOLDER", help="start all of them from these weights")
     parser.add_argument("--threads", default="1")
     parser.add_argument("--cache", help="folder of the decoded corpus, as of sqcodec train")
     parser.add_argument("--report-only", action="store_true")
     arguments = parser.parse_args()
-    for name in [] if arguments.report_only else arguments.only:
-        train(name, arguments)
-    report(arguments.out)
+    steps, variants = read_table(arguments.table)
+    names = arguments.only or list(variants)
+    for unknown in set(names) - set(variants):
+        parser.error(f"no variant '{unknown}' in {arguments.table}. Choose of: {', '.join(variants)}")
+    for name in [] if arguments.report_only else names:
+        train(arguments.out / folder_name(name), variants[name], arguments.steps or steps, arguments)
+    report(arguments.out, list(variants))
 
 
-def train(name: str, arguments: argparse.Namespace) -> None:
+def folder_name(name: str) -> str:
+    return name.replace(" ", "_").replace("/", "-")
+
+
+def train(folder: Path, variant: Variant, steps: int, arguments: argparse.Namespace) -> None:
     """One run, as `sqcodec train`; its processor time, compilation included, goes beside it."""
-    recipe, overrides = VARIANTS[name]
-    folder, steps = arguments.out / name.replace(" ", "_"), arguments.steps
     done = folder / "seconds.json"
     if done.exists():
         return
-    settings = [*overrides, f"train.steps={steps}", f"train.decay_steps={steps * 3 // 5}", "train.ema=0.99"]
+    settings = [f"train.steps={steps}", f"train.decay_steps={steps * 3 // 5}", "train.ema=0.99"]
     settings += [f"train.validate_every={steps // 6}", f"train.log_every={max(1, steps // 30)}"]
-    if GAN[0] in overrides:
-        settings += [f"adversarial.start_step={steps // 2}", f"adversarial.alone_steps={steps // 12}"]
-        settings += [f"adversarial.ramp_steps={steps // 12}"]
-    command = [sys.executable, "-m", "sqcodec", "train", str(RECIPES / recipe), "--data", str(arguments.manifest)]
-    command += ["--out", str(folder), "--threads", arguments.threads]
+    command = [sys.executable, "-m", "sqcodec", "train", str(RECIPES / variant.recipe)]
+    command += ["--data", str(arguments.manifest), "--out", str(folder), "--threads", arguments.threads]
     command += ["--cache", arguments.cache] if arguments.cache else []
-    for setting in settings:
+    command += ["--init-from", arguments.init_from] if arguments.init_from else []
+    for setting in [*settings, *variant.overrides]:
         command += ["--set", setting]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True)
@@ -76,9 +91,9 @@ def rows(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def report(out: Path) -> None:
+def report(out: Path, names: list[str]) -> None:
     """The table on stdout, the curves as SVG."""
-    found = {name: out / name.replace(" ", "_") for name in VARIANTS}
+    found = {name: out / folder_name(name) for name in names}
     found = {name: folder for name, folder in found.items() if (folder / "seconds.json").exists()}
     print("| variant | steps | CPU minutes | training mel | PESQ-WB | STOI | perplexity | CVU |")
     print("|---|---|---|---|---|---|---|---|")
@@ -93,8 +108,6 @@ def report(out: Path) -> None:
             f"| {last['validation_perplexity']:.0f} | {last['validation_cvu']:.3f} |"
         )
     plot(found, out / "variants.svg")
-
-
 def plot(found: dict[str, Path], path: Path) -> None:
     import matplotlib
 
