@@ -156,7 +156,7 @@ sys.path.insert(0, {tests!r})
 torch.set_num_threads(1)
 from sqcodec.config import ModelConfig
 from sqcodec.cli import main
-from sqcodec.quantizers.sharding import gather_rows
+from sqcodec.sharding import gather_rows
 from sqcodec.training.distributed import set_up, tear_down
 from test_training_modes import gan, recipe, train, vp_config
 from pathlib import Path

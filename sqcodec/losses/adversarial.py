@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu
 
+from sqcodec.sharding import shared_sum, world
+
 OBJECTIVES = ("lsgan", "hinge")
 
 
@@ -47,9 +49,7 @@ def feature_matching_loss(real: list[list[Tensor]], fake: list[list[Tensor]]) ->
     targets = [target.detach() for features in real for target in features]
     outputs = [output for features in fake for output in features]
     scales = torch.stack([target.abs().mean().float() for target in targets])
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(scales)
-        scales = scales / torch.distributed.get_world_size()
+    scales = shared_sum(scales) / world()[1]
     distances = torch.stack([
         (output - target).abs().mean().float() for output, target in zip(outputs, targets, strict=True)
     ])  # fmt: skip

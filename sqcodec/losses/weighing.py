@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from sqcodec.sharding import shared_sum, world
+
 
 def limit(loss: Tensor, most: float) -> Tensor:
     """A loss above ``most`` rescaled to it, which bounds its gradient (L3AC's "limited to m")."""
@@ -51,8 +53,4 @@ class Balancer:
 
 def _norm(gradient: Tensor) -> float:
     """The norm of the whole batch's gradient, of which each process holds its rows times the number of processes."""
-    square, size = gradient.double().square().sum(), 1
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(square)
-        size = torch.distributed.get_world_size()
-    return float(square.sqrt()) / size
+    return float(shared_sum(gradient.double().square().sum()).sqrt()) / world()[1]

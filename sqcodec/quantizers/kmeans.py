@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from sqcodec.quantizers.neighbours import Search
-from sqcodec.quantizers.sharding import gather_rows, world
 from sqcodec.quantizers.vector import nearest_codes
+from sqcodec.sharding import gather_rows, shared_sum, world
 
 SEEDING_POINTS_PER_CODE = 8
 """K-means++ draws its seeds from at most this many points a code."""
@@ -47,13 +47,12 @@ def fit_codes(
     codes = start.codes.to(points.device)
     for iteration in range(start.iteration + 1, iterations + 1):
         index, distance = _assign(points, codes)
-        counts = _sum(torch.bincount(index, minlength=size).double())
-        sums = _sum(torch.zeros(size, points.shape[1], dtype=torch.float64, device=points.device).index_add_(
+        counts = shared_sum(torch.bincount(index, minlength=size).double())
+        sums = shared_sum(torch.zeros(size, points.shape[1], dtype=torch.float64, device=points.device).index_add_(
             0, index, points.double()
         ))
-        total = _sum(torch.stack([distance.double().sum(), torch.tensor(float(len(points)), dtype=torch.float64).to(
-            points.device
-        )]))
+        number = torch.tensor(float(len(points)), dtype=torch.float64).to(points.device)
+        total = shared_sum(torch.stack([distance.double().sum(), number]))
         codes = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], codes.double()).float()
         codes = _refill(codes, counts, points, distance)
         yield Fit(codes, iteration, float(total[0] / total[1]))
@@ -105,9 +104,3 @@ def _refill(codes: Tensor, counts: Tensor, points: Tensor, distance: Tensor) -> 
         codes = codes.clone()
         codes[empty[:take]] = moved
     return codes
-
-
-def _sum(values: Tensor) -> Tensor:
-    if world()[1] > 1:
-        torch.distributed.all_reduce(values)
-    return values

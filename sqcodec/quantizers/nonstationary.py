@@ -18,7 +18,7 @@ from sqcodec.quantizers.learned import (
     squared_distances,
     straight_through,
 )
-from sqcodec.quantizers.sharding import gather_rows
+from sqcodec.sharding import gather_rows
 
 
 class NonStationaryVQ(CodebookQuantizer):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sqcodec.quantizers.neighbours import Neighbours, neighbour_distances
-from sqcodec.quantizers.sharding import gather_rows, shared_rand, shared_randn
+from sqcodec.sharding import gather_rows, shared_rand, shared_randn
 
 SMOOTHING_NEIGHBOURS = 12
 """In a sample of the queue the cell of one code holds few latents. The radius is then taken from this many, scaled by

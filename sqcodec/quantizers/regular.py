@@ -21,7 +21,7 @@ from sqcodec.quantizers.learned import (
     straight_through,
     vq_loss,
 )
-from sqcodec.quantizers.sharding import shared_mean, shared_randn
+from sqcodec.sharding import shared_mean, shared_randn
 
 
 class LearnedVQ(CodebookQuantizer):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sqcodec.quantizers.base import Quantizer, QuantizerOutput, join_digits, split_digits
 from sqcodec.quantizers.norm import norm_loss
-from sqcodec.quantizers.sharding import shared_rand
+from sqcodec.sharding import shared_rand
 
 TARGET_VARIANCE = {
     "tanh": math.pi**2 / 12,

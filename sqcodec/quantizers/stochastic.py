@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from sqcodec.config import QuantizerConfig
 from sqcodec.quantizers.learned import CodebookQuantizer, Learned, random_codes, squared_distances
-from sqcodec.quantizers.sharding import shared_mean, shared_rand
+from sqcodec.sharding import shared_mean, shared_rand
 
 
 class StochasticQuantizer(CodebookQuantizer):

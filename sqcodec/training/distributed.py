@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from sqcodec.quantizers.sharding import world
+from sqcodec.sharding import shared_sum, world
 
 __all__ = ["barrier", "mean_over_processes", "set_up", "tear_down", "world", "wrap"]
 
@@ -58,5 +58,4 @@ def mean_over_processes(row: Mapping[str, float], device: torch.device) -> dict[
     if world()[1] == 1:
         return dict(row)
     values = torch.tensor([row[name] for name in sorted(row)], device=device, dtype=torch.float64)
-    torch.distributed.all_reduce(values)
-    return dict(zip(sorted(row), (values / world()[1]).tolist(), strict=True))
+    return dict(zip(sorted(row), (shared_sum(values) / world()[1]).tolist(), strict=True))

@@ -17,7 +17,7 @@ from sqcodec.data.segments import SegmentSampler
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.quantizers import VectorPerturbation, VectorQuantizer
 from sqcodec.quantizers.kmeans import Fit, fit_codes
-from sqcodec.quantizers.sharding import world
+from sqcodec.sharding import world
 
 log = logging.getLogger(__name__)
 

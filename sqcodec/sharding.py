@@ -19,6 +19,13 @@ def world() -> tuple[int, int]:
     return 0, 1
 
 
+def shared_sum(values: Tensor) -> Tensor:
+    """Sum of a tensor over the processes, in place and without gradient."""
+    if world()[1] > 1:
+        torch.distributed.all_reduce(values)
+    return values
+
+
 def shared_rand(*shape: int, device: torch.device) -> Tensor:
     """This process's rows of uniform numbers [B, ...] drawn for the global batch."""
     rank, size = world()
