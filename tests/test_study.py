@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -13,7 +14,8 @@ import torch
 
 from sqcodec.cli import main
 from sqcodec.config import QuantizerConfig
-from sqcodec.study.plan import Job, load_plan
+from sqcodec.study.plan import Claim, Job, load_plan
+from sqcodec.study.report import claims_table
 from sqcodec.study.scores import codebook_numbers
 from sqcodec.study.store import Store
 from sqcodec.study.summary import Line, difference, summarise
@@ -173,6 +175,21 @@ def test_differences_are_paired_by_seed() -> None:
     assert (mean, count) == (pytest.approx(0.5), 3)
     assert high - mean == pytest.approx(4.3027 * 0.1 / math.sqrt(3), rel=1e-3) and low < 0.26
     assert difference(lines[0], Line("c", "c", 16, 1, [{"seed": 0, "mel": 1.0}]), "mel") is None
+
+
+def test_claims_are_tested_at_each_size_and_over_all(study) -> None:
+    plan = dataclasses.replace(load_plan(study), claims=(Claim("one is better", "one", "two", "mel", lower=True),))
+    lines = [
+        Line(row, row, size, 24, [{"seed": seed, "mel": mel + size + 10 * seed} for seed, mel in enumerate(values)])
+        for row, size, values in (
+            ("one", 16, [1.0, 1.2, 1.4]), ("two", 16, [2.0, 2.4, 2.2]),
+            ("one", 64, [1.3, 1.0]), ("two", 64, [2.5, 2.0]), ("one", 256, [0.0, 0.0]),
+        )
+    ]  # fmt: skip
+    table = claims_table(plan, lines)
+    assert "| one is better | 16 | 24 | mel | -1.000 | -1.497 to -0.503 | 3 | confirmed |" in table
+    assert "| one is better | all | 24 | mel | -1.100 | -1.100 to -1.100 | 2 |" in table  # seed 2 lacks a size
+    assert "| 256 |" not in table
 
 
 def test_summaries_group_by_size_and_steps(study) -> None:

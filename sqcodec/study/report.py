@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqcodec.study.plan import Claim, Job, Plan
 from sqcodec.study.store import Store
-from sqcodec.study.summary import COLUMNS, Column, Line, difference, summarise
+from sqcodec.study.summary import COLUMNS, Column, Line, difference, over_sizes, summarise
 
 
 def write_report(plan: Plan, out: str | Path, plots: bool = True) -> list[Path]:
@@ -85,15 +85,26 @@ def robustness_table(lines: list[Line]) -> str:
 
 
 def claims_table(plan: Plan, lines: list[Line]) -> str:
-    """The plan's claims at each size where both rows ran: mean difference over paired seeds, 95 % interval, verdict."""
+    """The plan's claims at each size where both rows ran: mean difference over paired seeds, 95 % interval, verdict.
+
+    Where there are several sizes with the same number of steps, also over all of them.
+    """
     rows = [["claim", "codes", "steps", "number", "difference", "95 % interval", "seeds", "verdict"]]
     for claim in plan.claims:
-        for first in (line for line in lines if line.row == claim.first):
-            for second in lines:
-                if (second.row, second.size, second.steps) == (claim.second, first.size, first.steps):
-                    shown = _claimed(claim, first, second)
-                    if shown:
-                        rows.append([claim.text, str(first.size), str(first.steps), claim.metric, *shown])
+        of = {(line.row, line.size, line.steps): line for line in lines}
+        both = [(size, steps) for row, size, steps in of if row == claim.first and (claim.second, size, steps) in of]
+        for size, steps in both:
+            shown = _claimed(claim, of[claim.first, size, steps], of[claim.second, size, steps])
+            if shown:
+                rows.append([claim.text, str(size), str(steps), claim.metric, *shown])
+        for steps in sorted({steps for _, steps in both}):
+            sizes = [size for size, those in both if those == steps]
+            first, second = (
+                over_sizes((of[row, size, steps] for size in sizes), claim.metric)
+                for row in (claim.first, claim.second)
+            )
+            if len(sizes) > 1 and first and second:
+                rows.append([claim.text, "all", str(steps), claim.metric, *_claimed(claim, first, second)])
     return "" if len(rows) == 1 else "### What the papers say\n\n" + markdown(rows)
 
 

@@ -82,6 +82,22 @@ def summarise(plan: Plan, results: Iterable[dict[str, Any]]) -> list[Line]:
     return lines
 
 
+def over_sizes(lines: Iterable[Line], name: str) -> Line | None:
+    """Lines of one row at several sizes as one: a number of each seed is its mean over the sizes.
+
+    Seeds that lack a size are left out: all have the same sizes. None where nothing is left.
+    """
+    found = list(lines)
+    by_seed = [{run["seed"]: run.get(name) for run in line.runs} for line in found]
+    seeds = set.intersection(*(set(numbers) for numbers in by_seed)) if by_seed else set()
+    runs = []
+    for seed in sorted(seeds):
+        known = [float(number) for number in (numbers[seed] for numbers in by_seed) if number is not None]
+        if len(known) == len(found):
+            runs.append({"seed": seed, name: float(np.mean(known))})
+    return Line(found[0].row, found[0].label, 0, found[0].steps, runs) if runs else None
+
+
 def difference(first: Line, second: Line, name: str) -> tuple[float, float, float, int] | None:
     """Mean difference of two lines over the seeds that both have, with its 95 % interval and their number.
 
