@@ -15,6 +15,7 @@ import torch
 from sqcodec.cli import main
 from sqcodec.config import QuantizerConfig
 from sqcodec.study.plan import Claim, Job, load_plan
+from sqcodec.study.plots import write_plots
 from sqcodec.study.report import claims_table
 from sqcodec.study.scores import codebook_numbers
 from sqcodec.study.store import Store
@@ -190,6 +191,16 @@ def test_claims_are_tested_at_each_size_and_over_all(study) -> None:
     assert "| one is better | 16 | 24 | mel | -1.000 | -1.497 to -0.503 | 3 | confirmed |" in table
     assert "| one is better | all | 24 | mel | -1.100 | -1.100 to -1.100 | 2 |" in table  # seed 2 lacks a size
     assert "| 256 |" not in table
+
+
+def test_plots_show_the_steps_that_most_ran_with(tmp_path: Path) -> None:
+    lines = [Line("few", "few steps", 16, 5, [{"seed": 0, "mel": 1.0, "stoi": 0.5, "perplexity": 3.0}])]
+    for size in (16, 64):
+        lines += [Line("many", "many steps", size, 24, [{"seed": 0, "mel": 1.0, "stoi": 0.5, "perplexity": 3.0}])]
+    names = [path.name for path in write_plots(lines, tmp_path)]
+    assert names == ["quality.svg", "use.svg", "sizes.svg", "training.svg"]
+    drawn = (tmp_path / "quality.svg").read_text()
+    assert "many steps" in drawn and "few steps" not in drawn
 
 
 def test_summaries_group_by_size_and_steps(study) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ from sqcodec.study.summary import Line
 
 
 def write_plots(lines: list[Line], out: Path) -> list[Path]:
-    """``quality.svg``, ``sizes.svg``, ``use.svg`` and ``training.svg`` as far as there are results for them."""
+    """``quality.svg``, ``sizes.svg``, ``use.svg`` and ``training.svg`` as far as there are results for them.
+
+    Of the numbers of training steps that there are, they show the one that most quantizers ran with.
+    """
     try:
         import matplotlib
     except ImportError as error:
@@ -17,8 +21,9 @@ def write_plots(lines: list[Line], out: Path) -> list[Path]:
     matplotlib.use("svg")
     matplotlib.rcParams |= {"svg.hashsalt": "sqcodec", "svg.fonttype": "none"}
     matplotlib.rcParams |= {"font.size": 8, "axes.grid": True, "grid.alpha": 0.3}
-    base = min(line.steps for line in lines)
-    lines = [line for line in lines if line.steps == base and line.runs]
+    lines = [line for line in lines if line.runs]
+    (commonest, _), *_ = Counter(line.steps for line in lines).most_common(1)
+    lines = [line for line in lines if line.steps == commonest]
     sizes = sorted({line.size for line in lines})
     fullest = max(sizes, key=lambda size: sum(line.size == size for line in lines))
     ranked = sorted((line for line in lines if line.size == fullest), key=lambda line: line.mean("mel") or 0)
