@@ -49,6 +49,11 @@ def _save(figure: Any, path: Path) -> Path:
     return path
 
 
+def _look(number: int) -> dict[str, Any]:
+    """Colour and line of the n-th of up to 30 curves."""
+    return {"color": f"C{number % 10}", "linestyle": ("-", "--", ":")[number // 10 % 3]}
+
+
 def _bars(ranked: list[Line], size: int, path: Path) -> Path:
     """Mel distance, PESQ and STOI of every quantizer; whiskers are one standard deviation over seeds."""
     figure, axes = _figure(3, 0.6 + 0.19 * len(ranked))
@@ -84,34 +89,35 @@ def _sizes(lines: list[Line], path: Path) -> Path:
     """Quality and perplexity against the number of codes, for what ran with several."""
     figure, axes = _figure(3, 3.0)
     rows = {line.row: line.label for line in lines}
-    for row, label in rows.items():
+    several = [row for row in rows if sum(line.row == row for line in lines) > 1]
+    for number, row in enumerate(several):
         own = sorted((line for line in lines if line.row == row), key=lambda line: line.size)
-        if len(own) < 2:
-            continue
         for axis, name in zip(axes, ("mel", "stoi", "perplexity"), strict=True):
             points = [(line.size, line.mean(name), line.spread(name) or 0) for line in own if line.mean(name)]
             if points:
-                axis.errorbar(*zip(*[p[:2] for p in points], strict=True), yerr=[p[2] for p in points], fmt="o-",
-                              markersize=3, linewidth=1, capsize=2, label=label)
+                axis.errorbar(*zip(*[p[:2] for p in points], strict=True), yerr=[p[2] for p in points], marker="o",
+                              markersize=3, linewidth=1, capsize=2, label=rows[row], **_look(number))
     for axis, label in zip(axes, ("mel distance (lower is better)", "STOI", "perplexity"), strict=True):
         axis.set_xscale("log", base=2)
         axis.set_xlabel("number of codes")
         axis.set_ylabel(label)
     axes[2].set_yscale("log")
-    axes[0].legend(fontsize=6)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
     return _save(figure, path)
 
 
 def _training(ranked: list[Line], path: Path) -> Path:
     """Perplexity of the tokens of each training interval."""
-    figure, axes = _figure(1, 3.6, 6.4)
-    for line in ranked:
-        curve = line.runs[0].get("perplexities", [])
-        if curve and max(curve) > 1:
-            steps = [(number + 1) * line.steps / len(curve) for number in range(len(curve))]
-            axes[0].plot(steps, curve, linewidth=1, label=line.label)
+    figure, axes = _figure(1, 4.0, 9.0)
+    curves = {line.row: line.runs[0].get("perplexities", []) for line in ranked}
+    counted = [line for line in ranked if max(curves[line.row], default=0) > 1]
+    for number, line in enumerate(counted):
+        curve = curves[line.row]
+        steps = [(place + 1) * line.steps / len(curve) for place in range(len(curve))]
+        axes[0].plot(steps, curve, linewidth=1, label=line.label, **_look(number))
     axes[0].set_yscale("log")
     axes[0].set_xlabel("training step")
     axes[0].set_ylabel("perplexity of the tokens since the last point")
-    axes[0].legend(fontsize=5, ncols=2)
+    if counted:
+        figure.legend(loc="outside right center", fontsize=7)
     return _save(figure, path)
