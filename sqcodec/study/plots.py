@@ -108,9 +108,9 @@ def _sizes(lines: list[Line], path: Path) -> Path:
 
 def _training(ranked: list[Line], path: Path) -> Path:
     """Perplexity of the tokens of each training interval."""
-    figure, axes = _figure(1, 4.0, 9.0)
     curves = {line.row: line.runs[0].get("perplexities", []) for line in ranked}
     counted = [line for line in ranked if max(curves[line.row], default=0) > 1]
+    figure, axes = _figure(1, max(3.6, 0.8 + 0.15 * len(counted)), 9.0)
     for number, line in enumerate(counted):
         curve = curves[line.row]
         steps = [(place + 1) * line.steps / len(curve) for place in range(len(curve))]
