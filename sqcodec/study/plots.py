@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
+from statistics import mode
 from typing import Any
 
 from sqcodec.study.summary import Line
@@ -22,7 +22,7 @@ def write_plots(lines: list[Line], out: Path) -> list[Path]:
     matplotlib.rcParams |= {"svg.hashsalt": "sqcodec", "svg.fonttype": "none"}
     matplotlib.rcParams |= {"font.size": 8, "axes.grid": True, "grid.alpha": 0.3}
     lines = [line for line in lines if line.runs]
-    (commonest, _), *_ = Counter(line.steps for line in lines).most_common(1)
+    commonest = mode(line.steps for line in lines)
     lines = [line for line in lines if line.steps == commonest]
     sizes = sorted({line.size for line in lines})
     fullest = max(sizes, key=lambda size: sum(line.size == size for line in lines))

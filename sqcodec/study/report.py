@@ -90,8 +90,8 @@ def claims_table(plan: Plan, lines: list[Line]) -> str:
     Where there are several sizes with the same number of steps, also over all of them.
     """
     rows = [["claim", "codes", "steps", "number", "difference", "95 % interval", "seeds", "verdict"]]
+    of = {(line.row, line.size, line.steps): line for line in lines}
     for claim in plan.claims:
-        of = {(line.row, line.size, line.steps): line for line in lines}
         both = [(size, steps) for row, size, steps in of if row == claim.first and (claim.second, size, steps) in of]
         for size, steps in both:
             shown = _claimed(claim, of[claim.first, size, steps], of[claim.second, size, steps])
@@ -99,11 +99,13 @@ def claims_table(plan: Plan, lines: list[Line]) -> str:
                 rows.append([claim.text, str(size), str(steps), claim.metric, *shown])
         for steps in sorted({steps for _, steps in both}):
             sizes = [size for size, those in both if those == steps]
+            if len(sizes) < 2:
+                continue
             first, second = (
                 over_sizes((of[row, size, steps] for size in sizes), claim.metric)
                 for row in (claim.first, claim.second)
             )
-            if len(sizes) > 1 and first and second:
+            if first and second:
                 rows.append([claim.text, "all", str(steps), claim.metric, *_claimed(claim, first, second)])
     return "" if len(rows) == 1 else "### What the papers say\n\n" + markdown(rows)
 

@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("manifest", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, help="default: as the table says")
+    parser.add_argument("--steps", type=int, help="default: as the table says, whose other step numbers stay")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="variants to train; default: all")
     parser.add_argument("--init-from", metavar="FOLDER", help="start all of them from these weights")
     parser.add_argument("--threads", default="1")
@@ -108,6 +108,8 @@ def report(out: Path, names: list[str]) -> None:
             f"| {last['validation_perplexity']:.0f} | {last['validation_cvu']:.3f} |"
         )
     plot(found, out / "variants.svg")
+
+
 def plot(found: dict[str, Path], path: Path) -> None:
     import matplotlib
 
