@@ -19,7 +19,8 @@ import tomli_w
 import torch
 from torch import Tensor
 
-from sqcodec.checkpoint import CONFIG_NAME, load_model, save_model, write_atomically
+from sqcodec.checkpoint import CONFIG_NAME, load_model, save_model
+from sqcodec.files import write_atomically
 from sqcodec.registry import SHIPPED_DIR, find_model, read_index
 from sqcodec.training.adversary import FOLDER, WEIGHTS_NAME, discriminator_config
 from sqcodec.training.recipe import AdversarialRecipe

@@ -6,7 +6,6 @@ Everything is written under a temporary name, synced, then renamed: a crash leav
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sqcodec.config import ModelConfig
+from sqcodec.files import published, write_atomically
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.toml"
@@ -89,25 +89,10 @@ def _digest(file: Any) -> str:
 
 def save_training_state(path: str | Path, state: dict[str, Any]) -> None:
     """Writes a training state (tensors, numbers, strings, containers of them)."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with published(path) as partial:
+        torch.save(state, partial)
 
 
 def load_training_state(path: str | Path) -> dict[str, Any]:
     """What ``save_training_state`` wrote; never unpickles anything but tensors and plain containers."""
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes ``data`` under a temporary name, syncs, renames."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)

@@ -9,15 +9,15 @@ Letters: C channels, N tokens per channel, K codebook size.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from sqcodec.files import published
 
 MAGIC = b"\x89SQC"
 VERSION = 1
@@ -183,24 +183,8 @@ def write_payload(path: str | os.PathLike[str], header: CodeHeader, payload: byt
 
 
 def _write(path: str | os.PathLike[str], parts: Sequence[bytes | bytearray]) -> int:
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
-    try:
-        if target.exists() and not target.is_file():  # a device or a named pipe; a folder is refused here
-            with open(target, "wb") as file:
-                file.writelines(parts)
-            return sum(map(len, parts))
-        with open(temporary, "xb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        raise
+    with published(path) as partial, open(partial, "wb") as file:
+        file.writelines(parts)
     return sum(map(len, parts))
 
 

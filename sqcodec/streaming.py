@@ -22,8 +22,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from sqcodec.checkpoint import write_atomically
 from sqcodec.codec import Codec, Samples
+from sqcodec.files import write_atomically
 from sqcodec.nn.coder import FrameState
 from sqcodec.nn.streams import DecoderStream, EncoderStream, StreamState
 

@@ -17,6 +17,7 @@ from test_training_modes import recipe, rows, train, vp_config
 
 from sqcodec.checkpoint import load_model, load_training_state, save_training_state
 from sqcodec.cli import main
+from sqcodec.files import remove_partial
 from sqcodec.training import tracker as tracker_module
 from sqcodec.training.adversary import Adversary
 from sqcodec.training.loop import Trainer
@@ -36,18 +37,17 @@ def save_for_ever(path: Path) -> None:
 
 def test_a_kill_while_a_state_is_written_leaves_a_whole_one(tmp_path) -> None:
     path, moments, torn = tmp_path / "state.pt", random.Random(3), 0
-    partial = tmp_path / "state.pt.partial"
     save_training_state(path, {"tensors": [torch.zeros(1)]})
     for _ in range(12):
         process = multiprocessing.get_context("fork").Process(target=save_for_ever, args=(path,))
         process.start()
-        while not partial.exists():
+        while not list(tmp_path.glob(".state.pt.*")):
             time.sleep(0.001)
         time.sleep(moments.uniform(0.0, 0.02))
         process.kill()
         process.join()
-        torn += partial.exists()
-        partial.unlink(missing_ok=True)
+        torn += bool(list(tmp_path.glob(".state.pt.*")))
+        remove_partial(tmp_path)
         tensors = load_training_state(path)["tensors"]
         assert all((tensor == tensors[0][0]).all() for tensor in tensors)
     assert torn >= 2

@@ -10,9 +10,9 @@ import logging
 import sys
 from pathlib import Path
 
-from sqcodec.checkpoint import write_atomically
 from sqcodec.data.download import fetch, unpack
 from sqcodec.data.prepare import examine_folder, manifest_line, transcript
+from sqcodec.files import write_atomically
 
 ORIGIN = "https://www.openslr.org/resources/60"
 SHA256 = {

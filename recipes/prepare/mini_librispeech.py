@@ -13,10 +13,10 @@ import logging
 import sys
 from pathlib import Path
 
-from sqcodec.checkpoint import write_atomically
 from sqcodec.data.download import fetch, unpack
 from sqcodec.data.manifest import name_place
 from sqcodec.data.prepare import examine_folder, manifest_line
+from sqcodec.files import write_atomically
 
 ORIGIN = "https://www.openslr.org/resources/31"
 MD5 = {

@@ -13,9 +13,9 @@ import logging
 import sys
 from pathlib import Path
 
-from sqcodec.checkpoint import write_atomically
 from sqcodec.data.download import fetch, unpack
 from sqcodec.data.prepare import examine_folder, manifest_line, split_of
+from sqcodec.files import write_atomically
 
 ORIGIN = "https://datashare.ed.ac.uk/bitstream/handle/10283/3443"
 ARCHIVE, MD5 = "VCTK-Corpus-0.92.zip", "8a6ba2946b36fcbef0212cad601f4bfa"

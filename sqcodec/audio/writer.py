@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import tempfile
 from errno import EIO
@@ -14,6 +13,8 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 import soundfile
+
+from sqcodec.files import partial_path
 
 from .errors import AudioError, AudioPath, reason
 from .guarded import GuardedFile
@@ -174,7 +175,7 @@ class AudioWriter:
                 self._pipe = open(path, "wb")
                 return tempfile.TemporaryFile(buffering=0)
             self._final = path
-            self._temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+            self._temporary = partial_path(path)
             return open(self._temporary, "xb+", buffering=0)
         except OSError as error:
             self._temporary = None

@@ -33,8 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     from collections import Counter
     from pathlib import Path
 
-    from sqcodec.checkpoint import write_atomically
     from sqcodec.data.prepare import examine_folder, manifest_line, split_of, transcript
+    from sqcodec.files import write_atomically
 
     folder, out = Path(arguments.folder), Path(arguments.out)
     shares = {"validation": arguments.validation, "test": arguments.test}
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not lines:
         raise ValueError(f"No usable audio under '{folder}': {dict(problems)}.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, ("\n".join(lines) + "\n").encode("utf-8"))
+    write_atomically(out, "\n".join(lines) + "\n")
     left_out = ", ".join(f"{count} {problem}" for problem, count in sorted(problems.items())) or "nothing"
     print(f"{out}: {len(lines)} clips, {seconds / 3600:.2f} h; left out: {left_out}")
     return 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import soundfile
 import soxr
 
 from sqcodec.data.manifest import Clip
+from sqcodec.files import published
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +67,8 @@ def build_cache(clips: list[Clip], folder: str | Path, sample_rate: int) -> Audi
 
 
 def _write(clips: list[Clip], audio_path: Path, index_path: Path, sample_rate: int) -> None:
-    starts, partial = [0], audio_path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    starts = [0]
+    with published(audio_path) as partial, partial.open("wb") as file:
         for number, clip in enumerate(clips):
             try:
                 samples = read_mono(clip.path, sample_rate)
@@ -79,13 +79,10 @@ def _write(clips: list[Clip], audio_path: Path, index_path: Path, sample_rate: i
             starts.append(starts[-1] + len(samples))
             if number % 500 == 499:
                 log.info("decoded %d of %d clips", number + 1, len(clips))
-    if starts[-1] == 0:
-        partial.unlink()
-        raise ValueError(f"None of the {len(clips)} clips could be read.")
-    os.replace(partial, audio_path)
-    index_partial = index_path.with_name(index_path.stem + ".partial.npy")
-    np.save(index_partial, np.asarray(starts, dtype=np.int64))
-    os.replace(index_partial, index_path)
+        if starts[-1] == 0:
+            raise ValueError(f"None of the {len(clips)} clips could be read.")
+    with published(index_path) as partial, partial.open("wb") as file:
+        np.save(file, np.asarray(starts, dtype=np.int64))
 
 
 def read_mono(path: str | Path, sample_rate: int) -> np.ndarray:

@@ -10,7 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .results import Results, write_atomically
+from sqcodec.files import write_atomically
+
+from .results import Results
 from .work import clip_path
 
 _NAMES = {"pesq_wb": "pesq", "stoi": "stoi", "mel": "mel", "stft": "stft", "f0_rmse": "f0", "si_sdr": "si_sdr"}

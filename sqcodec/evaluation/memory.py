@@ -14,8 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sqcodec.files import write_atomically
+
 from .peak import peak_mib
-from .results import write_atomically
 from .systems import make_system
 from .utterances import Utterance
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sqcodec.files import write_atomically
+
 from .exports import write_codec_superb, write_versa
 from .html import page
 from .report import markdown
-from .results import Results, write_atomically
+from .results import Results
 
 
 def publish(results: Results, folder: Path) -> list[Path]:

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from sqcodec.files import published
+
 from .extras import MissingExtra, require
 from .scorers import NotScorable, Pair
 
@@ -81,10 +83,8 @@ def _joined_model() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
         shutil.copyfile(parts[0] / name, folder / name)
-    partial = folder / f".model.bin.{os.getpid()}"
-    with partial.open("wb") as out:
+    with published(folder / "model.bin") as partial, partial.open("wb") as out:
         for piece in pieces:
             with piece.open("rb") as source:
                 shutil.copyfileobj(source, out)
-    partial.replace(folder / "model.bin")
     return folder

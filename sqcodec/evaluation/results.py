@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from sqcodec.files import write_atomically
+
 SCHEMA = "sqcodec.evaluation/1"
 
 
@@ -113,10 +115,3 @@ class Results:
             raise ValueError(f"'{path}' is not a results file of schema {SCHEMA}.")
         values["rows"] = [Row(**row) for row in values["rows"]]
         return cls(**values)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file under its name whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 
 from sqcodec import audio
+from sqcodec.files import published
 
 from .alignment import align, estimate_delay
 from .results import Row
@@ -120,9 +121,8 @@ def tokens_path(folder: str | Path, system: str, utterance: str) -> Path:
 def save_clip(path: Path, samples: np.ndarray) -> None:
     """16-bit FLAC at the reference rate, clipped at full scale; under its name whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.flac")
-    soundfile.write(partial, np.clip(samples, -1, 1), REFERENCE_RATE, subtype="PCM_16")
-    partial.replace(path)
+    with published(path) as partial:
+        soundfile.write(partial, np.clip(samples, -1, 1), REFERENCE_RATE, subtype="PCM_16", format="FLAC")
 
 
 def _save_tokens(task: Task, text: str, coded: Coded) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from sqcodec.codec import Codec
 from sqcodec.export.graph import CoderGraph
+from sqcodec.files import published
 from sqcodec.nn import FrameNetwork
 from sqcodec.nn.coder import DecoderSteps, EncoderSteps
 
@@ -103,15 +104,14 @@ def _export(graph: CoderGraph, kind: str, path: Path, network: FrameNetwork) -> 
     names = [f"state_{index}" for index in range(len(states))]
     axes = {what: {0: "batch", 1: what}, other: {0: "batch", 1: other}}
     axes |= {name: {0: "batch"} for name in names} | {f"new_{name}": {0: "batch"} for name in names}
-    partial = path.with_name(path.name + ".partial")
-    torch.onnx.export(
-        graph.eval(),
-        (first, torch.tensor(7), *states),
-        str(partial),
-        input_names=[what, "position", *names],
-        output_names=[other, *(f"new_{name}" for name in names)],
-        dynamic_axes=axes,
-        opset_version=OPSET,
-        dynamo=False,
-    )
-    partial.replace(path)
+    with published(path) as partial:
+        torch.onnx.export(
+            graph.eval(),
+            (first, torch.tensor(7), *states),
+            str(partial),
+            input_names=[what, "position", *names],
+            output_names=[other, *(f"new_{name}" for name in names)],
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )

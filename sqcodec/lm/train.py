@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqcodec.checkpoint import load_training_state, save_training_state, write_atomically
+from sqcodec.checkpoint import load_training_state, save_training_state
+from sqcodec.files import write_atomically
 from sqcodec.lm.data import Batches, Clips, divide_clips, text_prefixes
 from sqcodec.lm.model import SpeechLM, SpeechLMConfig
 from sqcodec.tokens.dataset import TokenDataset
@@ -203,7 +204,7 @@ def _groups(model: SpeechLM, weight_decay: float) -> list[dict]:
 
 def _check_begun(path: Path, begun: dict) -> None:
     if not path.is_file():
-        write_atomically(path, (json.dumps(begun, indent=2) + "\n").encode())
+        write_atomically(path, json.dumps(begun, indent=2) + "\n")
         return
     found = json.loads(path.read_text("utf-8"))
     if found != begun:

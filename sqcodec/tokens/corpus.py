@@ -19,9 +19,9 @@ from sqcodec.checkpoint import CONFIG_NAME, hash_weights
 from sqcodec.codec import Precision
 from sqcodec.config import ModelConfig
 from sqcodec.data.manifest import read_manifest
+from sqcodec.files import remove_partial, write_atomically
 from sqcodec.tokens.card import dataset_card
 from sqcodec.tokens.engines import run_tasks
-from sqcodec.tokens.files import remove_partial, write_text
 from sqcodec.tokens.formats import shard_format
 from sqcodec.tokens.plan import DATA, NOTES, Plan, ShardTask, make_plan
 from sqcodec.tokens.records import TokenInfo
@@ -146,7 +146,7 @@ def _claim(out: Path, plan: Plan, info: TokenInfo, format: str) -> None:
     for folder in (out / DATA, out / NOTES):
         folder.mkdir(parents=True, exist_ok=True)
     if not (out / INDEX).is_file():
-        write_text(out / INDEX, json.dumps(wanted | {"complete": False}, indent=2) + "\n")
+        write_atomically(out / INDEX, json.dumps(wanted | {"complete": False}, indent=2) + "\n")
         return
     found = read_index(out)
     for name, value in wanted.items():
@@ -171,7 +171,7 @@ def _finish(
     lines = [json.dumps(asdict(entry), ensure_ascii=False) for _, note in notes for entry in note.skipped]
     lines += [json.dumps({"id": "", "path": path, "problem": "listed again"}) for path in plan.duplicates]
     if lines:
-        write_text(out / SKIPPED, "\n".join(lines) + "\n")
+        write_atomically(out / SKIPPED, "\n".join(lines) + "\n")
     else:
         (out / SKIPPED).unlink(missing_ok=True)
     found = read_index(out)
@@ -181,5 +181,5 @@ def _finish(
         "files": [f"{DATA}/{task.data_path.name}" for task, _ in notes],
         "shard_clips": [note.clips for _, note in notes], "shard_tokens": [note.tokens for _, note in notes],
     }  # fmt: skip
-    write_text(out / INDEX, json.dumps(index, indent=2) + "\n")
-    write_text(out / "README.md", dataset_card(index, info, format))
+    write_atomically(out / INDEX, json.dumps(index, indent=2) + "\n")
+    write_atomically(out / "README.md", dataset_card(index, info, format))

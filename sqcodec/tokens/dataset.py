@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sqcodec.files import published, write_atomically
 from sqcodec.tokens.corpus import read_index
-from sqcodec.tokens.files import published, write_text
 from sqcodec.tokens.formats import shard_format
 from sqcodec.tokens.records import TokenInfo, TokenRecord
 
@@ -48,7 +48,7 @@ class TokenDataset:
         key = [index["digest"], self.info.weights_hash, index["clips"], index["tokens"]]
         if not (mapped / "key.json").is_file() or json.loads((mapped / "key.json").read_text("utf-8")) != key:
             _map(self.folder, index, self.info, mapped)
-            write_text(mapped / "key.json", json.dumps(key))
+            write_atomically(mapped / "key.json", json.dumps(key))
         self._offsets = np.load(mapped / "offsets.npy", mmap_mode="r")
         self._lines = np.load(mapped / "lines.npy", mmap_mode="r")
         self._tokens = _memory_map(mapped / "tokens.bin", self.info.dtype)

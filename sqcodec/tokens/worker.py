@@ -15,7 +15,7 @@ import torch
 
 from sqcodec.audio import AudioReader
 from sqcodec.codec import Codec, Precision
-from sqcodec.tokens.files import published, write_text
+from sqcodec.files import published, write_atomically
 from sqcodec.tokens.formats import shard_format
 from sqcodec.tokens.plan import Item, ShardTask
 from sqcodec.tokens.records import TokenRecord
@@ -99,7 +99,7 @@ def run_shard(task: ShardTask) -> ShardResult:
         skipped=tuple(sorted(skipped, key=lambda entry: order[entry.id])),
         elapsed=time.perf_counter() - start,
     )
-    write_text(task.note_path, result.to_note())
+    write_atomically(task.note_path, result.to_note())
     return result
 
 

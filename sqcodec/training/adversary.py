@@ -17,8 +17,9 @@ import tomli_w
 import torch
 from torch import Tensor, nn
 
-from sqcodec.checkpoint import CONFIG_NAME, load_weights, write_atomically
+from sqcodec.checkpoint import CONFIG_NAME, load_weights
 from sqcodec.discriminators import DiscriminatorConfig, Discriminators
+from sqcodec.files import write_atomically
 from sqcodec.losses.adversarial import (
     check_objective,
     discriminator_loss,

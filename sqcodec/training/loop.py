@@ -21,7 +21,6 @@ from sqcodec.checkpoint import (
     load_weights,
     save_model,
     save_training_state,
-    write_atomically,
 )
 from sqcodec.data.augment import Augmentation
 from sqcodec.data.cache import AudioCache, build_cache
@@ -29,6 +28,7 @@ from sqcodec.data.files import AudioFiles
 from sqcodec.data.loader import Batches
 from sqcodec.data.manifest import Clip, hold_out_share, hold_out_speakers, read_manifest
 from sqcodec.data.segments import SegmentSampler
+from sqcodec.files import write_atomically
 from sqcodec.nn import build_network
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.quantizers import VectorPerturbation, VectorQuantizer
@@ -181,7 +181,7 @@ class Trainer:
     def _run(self) -> None:
         train = self.recipe.train
         if self.rank == 0:
-            write_atomically(self.folder / "recipe.json", json.dumps(self.recipe.to_dict(), indent=1).encode())
+            write_atomically(self.folder / "recipe.json", json.dumps(self.recipe.to_dict(), indent=1))
         if not (self.folder / STATE_NAME).exists() and train.steps:
             self.save()  # what a rollback goes back to
         elif self.rank == 0 and self._model_step() != self.step:

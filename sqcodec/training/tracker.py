@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sqcodec.checkpoint import write_atomically
+from sqcodec.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Tracker:
             lines = path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if (row := _row(line)) is not None and row["step"] <= step]
             if kept != lines:
-                write_atomically(path, "".join(line + "\n" for line in kept).encode("utf-8"))
+                write_atomically(path, "".join(line + "\n" for line in kept))
         if self.speaks and sys.stderr.isatty() and self.bar is None:
             self.bar = tqdm(total=self.steps, file=sys.stderr, unit="step", dynamic_ncols=True)
         if self.bar is not None:

@@ -120,9 +120,9 @@ def test_termination_leaves_nothing(tmp_path, home):
     command = [sys.executable, "-m", "sqcodec", "decode", "long.sqc"]
     environment = {**os.environ, "PYTHONPATH": str(Path(sqcodec.__file__).parent.parent)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
-        while not list(tmp_path.glob(".*.part")) and process.poll() is None:
+        while not list(tmp_path.glob(".*.partial")) and process.poll() is None:
             time.sleep(0.02)
-        assert names(tmp_path)[0].endswith(".part")
+        assert names(tmp_path)[0].endswith(".partial")
         process.terminate()
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (143, b"")

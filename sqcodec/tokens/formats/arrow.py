@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow
 from datasets import DatasetInfo, Features
 
-from sqcodec.tokens.files import write_text
+from sqcodec.files import write_atomically
 from sqcodec.tokens.formats.table import KEY, from_table, to_table
 from sqcodec.tokens.records import TokenInfo, TokenRecord
 
@@ -44,4 +44,4 @@ def finish(folder: Path, files: Sequence[Path], info: TokenInfo, digest: str) ->
         "_split": None,
     }
     described.write_to_directory(str(folder), pretty_print=True)
-    write_text(folder / "state.json", json.dumps(state, indent=2))
+    write_atomically(folder / "state.json", json.dumps(state, indent=2))

@@ -1,0 +1,53 @@
+"""Files that appear whole or not at all, also where two processes write the same one, or the disk is full."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+PARTIAL = ".partial"
+
+
+def partial_path(path: Path) -> Path:
+    """A name beside ``path`` that nobody else writes to."""
+    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}{PARTIAL}")
+
+
+@contextlib.contextmanager
+def published(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside ``path`` to write to; synced and renamed when the block ends, removed when it fails.
+
+    A link is followed; a device or a named pipe is given as it is. An OSError about the temporary file names ``path``.
+    """
+    target = Path(os.path.realpath(path))
+    whole = target.is_file() or not target.exists()  # a folder is refused when it is opened
+    partial = partial_path(target) if whole else target
+    try:
+        yield partial
+        if whole:
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, target)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(partial), partial):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        if whole:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Writes bytes, or text as UTF-8."""
+    with published(path) as partial:
+        partial.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+def remove_partial(folder: Path) -> None:
+    """Removes what killed processes left in a folder that nobody else writes to now."""
+    for path in folder.glob(f".*{PARTIAL}"):
+        path.unlink(missing_ok=True)
