@@ -157,3 +157,21 @@ def test_codebook_use_of_known_streams() -> None:
     assert turns.entropy == pytest.approx(1) and turns.bigram_entropy == pytest.approx(0, abs=0.01)
     with pytest.raises(ValueError, match="do not fit"):
         codebook_use([np.array([5])], 4)
+
+
+def test_onsets_hear_smearing_and_not_level(speech: np.ndarray) -> None:
+    """Magnitudes averaged over 40 ms lose the onsets; half the level does not; a delay of 30 ms puts them elsewhere."""
+    reference = speech[: 4 * RATE]
+    _, _, spectrum = signal.stft(reference, RATE, nperseg=256, noverlap=192)
+    smooth = np.apply_along_axis(np.convolve, 1, np.abs(spectrum), np.ones(10) / 10, mode="same")
+    _, smeared = signal.istft(smooth * np.exp(1j * np.angle(spectrum)), RATE, nperseg=256, noverlap=192)
+    outputs = {
+        "same": reference,
+        "softer": reference / 2,
+        "smeared": smeared[: len(reference)],
+        "late": np.roll(reference, 480),
+    }
+    found = {name: score(Pair(reference, output), ["onsets"])[0]["onsets"] for name, output in outputs.items()}
+    assert found["same"] == pytest.approx(1) and found["softer"] > 0.999
+    assert found["smeared"] < 0.9 and found["late"] < 0.5
+    assert "no onsets" in score(Pair(reference, np.zeros_like(reference)), ["onsets"])[1]["onsets"]

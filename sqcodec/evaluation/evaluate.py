@@ -127,7 +127,7 @@ def _task(
         row = store.rows.get((key, utterance.name))
         is_current = row is not None and row.status == "ok" and row.fingerprint == fingerprints[text]
         if row is not None and is_current and clip_path(options.out, key, utterance.name).exists():
-            missing = row.missing(metrics)
+            missing = row.missing(metrics, utterance.text)
             if missing:
                 todo[text], known[text] = missing, row
         else:
@@ -224,7 +224,7 @@ def _results(
         metrics={name: asdict(known[name]) for name in known if name in metrics},
         systems=systems,
         summary=summary,
-        breakdowns={by: break_down(rows, systems, metrics, by) for by in ("source", "speaker")},
+        breakdowns={by: break_down(rows, systems, metrics, by) for by in ("corpus", "source", "speaker")},
         comparisons=compare(rows, first, systems, [name for name in metrics]),
         left_out=left_out,
         rows=rows,

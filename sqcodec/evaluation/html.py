@@ -14,7 +14,7 @@ import soundfile
 
 from .images import peak_level, spectrogram_png
 from .plots import PALETTE, Axis, Point, Series, axis_for, plot, strips
-from .report import heading, kbps, number
+from .report import breakdown, comparisons, heading, how_averaged, kbps, num_coded, number, problems
 from .results import Results, Row
 from .work import clip_path
 
@@ -40,7 +40,7 @@ def page(results: Results, folder: Path) -> str:
         if clips
         else "",
         _comparisons(results),
-        *(_breakdown(results, by) for by in ("source", "speaker")),
+        *(_breakdown(results, by) for by in ("corpus", "source", "speaker")),
         _problems(results),
         _footer(results),
     ]
@@ -76,14 +76,13 @@ def _table(results: Results) -> str:
             cells.append(f"<td{mark}>{_interval(summary['metrics'].get(name), metric['digits'])}</td>")
         cells += [f"<td>{_speed(summary[key])}</td>" for key in ("encode_speed", "decode_speed")]
         cells.append(f"<td>{number(summary.get('peak_mib'), 0)}</td>")
-        failed = f" <span class='bad'>{summary['failed']} failed</span>" if summary["failed"] else ""
-        cells.append(f"<td>{summary['clips'] - summary['failed']}{failed}</td>")
+        cells.append(f"<td>{escape(num_coded(summary))}</td>")
         ours = " class='ours'" if info["text"].startswith("sqcodec:") else ""
         body.append(f"<tr{ours}>{''.join(cells)}</tr>")
     note = (
-        "Mean ± half the 95 % bootstrap interval over clips. Bold: best of the codecs. Actual rate: what the decoder "
-        "needs, without container. Speeds were taken while other clips were coded; <code>sqcodec profile</code> "
-        "measures them alone. Memory: the process that codes the longest clip. A click on a head sorts."
+        f"{escape(how_averaged(results))} Bold: best of the codecs. Actual rate: what the decoder needs, without "
+        "container. Speeds were taken while other clips were coded; <code>sqcodec profile</code> measures them alone. "
+        "Memory: the process that codes the longest clip. A click on a head sorts."
     )
     return (
         f"<div class='scroll'><table id='quality'><thead><tr>{_heads(heads)}</tr></thead>"
@@ -288,57 +287,35 @@ def _player(label: str, scores: str, samples: np.ndarray, rate: int, level: floa
 
 
 def _comparisons(results: Results) -> str:
-    if not results.comparisons:
-        return ""
-    label = {system: info["label"] for system, info in results.systems.items()}
-    body = []
-    for pair in results.comparisons:
-        metric = results.metrics[pair["metric"]]
-        digits = metric["digits"] + 1
-        cells = [
-            f"<td>{escape(label[pair['second']])}</td><td class='text'>{escape(heading(metric))}</td>",
-            f"<td>{pair['difference']:+.{digits}f}</td>",
-            f"<td>{pair['low']:+.{digits}f} to {pair['high']:+.{digits}f}</td>",
-            f"<td>{'&lt; .001' if pair['p_value'] < 0.001 else format(pair['p_value'], '.3f')}</td>",
-            f"<td>{100 * pair['wins']:.0f} % of {pair['count']}</td>",
-        ]
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    ours = escape(label[results.baseline])
-    heads = "<th>against</th><th class='text'>metric</th><th>difference</th><th>95 % interval</th><th>p</th>"
-    return (
-        f"<h2>Paired comparison</h2><details><summary>{ours} minus each other system, on the same clips</summary>"
-        f"<div class='scroll'><table><thead><tr>{heads}<th>{ours} better on</th></tr></thead>"
-        f"<tbody>{''.join(body)}</tbody></table></div><p class='soft'>Intervals by bootstrap over clips, p values by "
-        "sign flips (2000 draws), not corrected for the number of rows.</p></details>"
+    ours = escape(results.systems[results.baseline]["label"])
+    note = (
+        "<p class='soft'>Intervals by bootstrap over speakers, p values by flipping the signs of all of a speaker's "
+        "clips (2000 draws), not corrected for the number of rows.</p>"
     )
+    summary = f"{ours} minus each other system, on the same clips"
+    return _details("Paired comparison", summary, comparisons(results), note)
 
 
 def _breakdown(results: Results, by: str) -> str:
-    groups = results.breakdowns.get(by, {})
-    if len(groups) < 2:
+    return _details(f"By {by}", f"{len(results.breakdowns.get(by, {}))} groups", breakdown(results, by))
+
+
+def _details(title: str, summary: str, rows: list[list[str]], note: str = "") -> str:
+    """A table that opens on a click; the second column is text. Nothing where there are no rows."""
+    if not rows:
         return ""
-    metrics = results.metrics
-    body = []
-    for group, systems in groups.items():
-        for system, means in systems.items():
-            cells = "".join(f"<td>{_interval(means.get(k), m['digits'])}</td>" for k, m in metrics.items())
-            count = max((interval["count"] for interval in means.values()), default=0)
-            name = escape(results.systems[system]["label"])
-            body.append(f"<tr><td>{escape(group)}</td><td class='text'>{name}</td><td>{count}</td>{cells}</tr>")
-    heads = _heads([by, "system", "clips", *(heading(metric) for metric in metrics.values())])
+    body = [
+        "".join(f"<td{' class=' + repr('text') if at == 1 else ''}>{escape(x)}</td>" for at, x in enumerate(row))
+        for row in rows[1:]
+    ]
     return (
-        f"<h2>By {by}</h2><details><summary>{len(groups)} groups</summary><div class='scroll'>"
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table></div></details>"
+        f"<h2>{title}</h2><details><summary>{summary}</summary><div class='scroll'><table><thead><tr>{_heads(rows[0])}"
+        f"</tr></thead><tbody><tr>{'</tr><tr>'.join(body)}</tr></tbody></table></div>{note}</details>"
     )
 
 
 def _problems(results: Results) -> str:
-    lines = [f"{name}: {reason}" for name, reason in results.left_out.items()]
-    for row in results.rows:
-        said = [row.error] if row.status != "ok" else []
-        said += [f"{name}: {reason}" for name, reason in row.reasons.items()] + row.notes
-        if said:
-            lines.append(f"{row.system}, {row.utterance} ({row.status}): {'; '.join(said)}")
+    lines = [f"{name}: {reason}" for name, reason in results.left_out.items()] + problems(results)
     if not lines:
         return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)

@@ -23,17 +23,45 @@ def markdown(results: Results) -> str:
         "",
         *_table(main_table(results)),
         "",
-        "Mean ± half the 95 % bootstrap interval over clips. Rates in kbit/s: nominal; actual, of what the decoder "
-        "needs. ↑ higher is better, ↓ lower is better.",
+        f"{how_averaged(results)} Rates in kbit/s: nominal; actual, of what the decoder needs. ↑ higher is better, "
+        "↓ lower is better.",
         "",
     ]
-    parts += _left_out(results) + _failures(results) + _costs(results) + _codebooks(results) + _comparisons(results)
-    parts += _breakdown(results, "source")
+    parts += _left_out(results) + _failures(results) + _costs(results) + _codebooks(results)
+    for title, rows in (("Paired comparison", comparisons(results)), ("By corpus", breakdown(results, "corpus"))):
+        parts += [f"## {title}", "", *_table(rows), ""] if rows else []
     parts += ["## Versions", "", ", ".join(f"{name} {value}" for name, value in results.versions.items()), ""]
     tools = {v for info in results.systems.values() for v in (f"{k}: {x}" for k, x in info["versions"].items())}
     if tools:
         parts += ["Codecs: " + "; ".join(sorted(tools)), ""]
     return "\n".join(parts)
+
+
+def how_averaged(results: Results) -> str:
+    """What a cell of the tables is: over which clips and speakers, and against which transcripts."""
+    clips = {row.utterance: row for row in results.rows}
+    speakers = {row.speaker for row in clips.values()} - {""}
+    unknown = sum(not row.speaker for row in clips.values())
+    said = ["Mean ± half the 95 % bootstrap interval"]
+    if speakers:
+        said[0] += f" over {len(speakers)} speakers (drawn with replacement, then clips of each)."
+    if unknown:
+        said[0] += " over clips." if not speakers else ""
+        said.append(f"Who speaks in {unknown} clips is not known: each counts as a speaker of its own.")
+    counts: dict[int, list[str]] = {}
+    for name, metric in results.metrics.items():
+        found = [values["metrics"][name]["count"] for values in results.summary.values() if name in values["metrics"]]
+        counts.setdefault(max(found, default=0), []).append(metric["label"])
+    fewer = [f"{', '.join(labels)}: {count}" for count, labels in counts.items() if 0 < count < len(clips)]
+    if fewer:
+        said.append(f"Only clips that every system has a score for count ({'; '.join(fewer)} of {len(clips)}).")
+    if {"wer", "cer"} & results.metrics.keys():
+        given = sum(bool(row.text) for row in clips.values())
+        said.append(
+            f"WER and CER: all errors over all words, against the manifest's transcript in {given} clips and what the "
+            f"recogniser hears in the original in {len(clips) - given}."
+        )
+    return " ".join(said)
 
 
 def main_table(results: Results) -> list[list[str]]:
@@ -43,12 +71,18 @@ def main_table(results: Results) -> list[list[str]]:
     for system, summary in results.summary.items():
         info = results.systems[system]
         cells = [cell(summary["metrics"].get(name), metrics[name]["digits"]) for name in metrics]
-        clips = str(summary["clips"])
-        if summary["failed"]:
-            clips = f"{summary['clips'] - summary['failed']} of {summary['clips']}"
         rates = [kbps(info["bit_rate"]), kbps(summary["payload_bit_rate"])]
-        table.append([info["label"], *rates, *cells, clips])
+        table.append([info["label"], *rates, *cells, num_coded(summary)])
     return table
+
+
+def num_coded(summary: dict[str, Any]) -> str:
+    """'217', or '215 of 217 (failed: NAME, NAME)'."""
+    failed = summary["failures"]
+    if not failed:
+        return str(summary["clips"])
+    named = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
+    return f"{summary['clips'] - len(failed)} of {summary['clips']} (failed: {named})"
 
 
 def heading(metric: dict[str, Any]) -> str:
@@ -84,13 +118,19 @@ def _left_out(results: Results) -> list[str]:
     return ["## Left out", "", *(f"- {name}: {reason}" for name, reason in results.left_out.items()), ""]
 
 
-def _failures(results: Results) -> list[str]:
+def problems(results: Results) -> list[str]:
+    """A line for each clip of a system that went wrong or has something to say."""
     lines = []
     for row in results.rows:
         said = [row.error] if row.status != "ok" else []
         said += [f"{name}: {reason}" for name, reason in row.reasons.items()] + row.notes
         if said:
-            lines.append(f"- {row.system}, {row.utterance} ({row.status}): {'; '.join(said)}")
+            lines.append(f"{row.system}, {row.utterance} ({row.status}): {'; '.join(said)}")
+    return lines
+
+
+def _failures(results: Results) -> list[str]:
+    lines = [f"- {line}" for line in problems(results)]
     if not lines:
         return []
     more = len(lines) - MAX_FAILURES_SHOWN
@@ -139,7 +179,8 @@ def _codebooks(results: Results) -> list[str]:
     return ["## Codebook", "", *_table(rows), "", note, ""] if len(rows) > 1 else []
 
 
-def _comparisons(results: Results) -> list[str]:
+def comparisons(results: Results) -> list[list[str]]:
+    """Header and rows of the paired comparison, as text; empty where there is nothing to compare."""
     if not results.comparisons:
         return []
     label = {system: info["label"] for system, info in results.systems.items()}
@@ -150,24 +191,26 @@ def _comparisons(results: Results) -> list[str]:
         rows.append(
             [
                 label[pair["second"]],
-                metric["label"],
+                heading(metric),
                 f"{pair['difference']:+.{digits}f}",
                 f"{pair['low']:+.{digits}f} to {pair['high']:+.{digits}f}",
                 "< .001" if pair["p_value"] < 0.001 else f"{pair['p_value']:.3f}",
                 f"{100 * pair['wins']:.0f} % of {pair['count']}",
             ]
         )
-    return ["## Paired comparison", "", *_table(rows), ""]
+    return rows
 
 
-def _breakdown(results: Results, by: str) -> list[str]:
+def breakdown(results: Results, by: str) -> list[list[str]]:
+    """Header and rows by corpus, source or speaker, as text; empty where there is a single one."""
     groups = results.breakdowns.get(by, {})
     if len(groups) < 2:
         return []
-    metrics = {name: results.metrics[name] for name in results.metrics}
-    rows = [[by, "system", *(heading(metric) for metric in metrics.values())]]
+    metrics = results.metrics
+    rows = [[by, "system", "clips", "speakers", *(heading(metric) for metric in metrics.values())]]
     for group, systems in groups.items():
         for system, means in systems.items():
+            counts = [str(max((mean[key] for mean in means.values()), default=0)) for key in ("count", "speakers")]
             cells = [cell(means.get(name), metric["digits"]) for name, metric in metrics.items()]
-            rows.append([group, results.systems[system]["label"], *cells])
-    return [f"## By {by}", "", *_table(rows), ""]
+            rows.append([group, results.systems[system]["label"], *counts, *cells])
+    return rows

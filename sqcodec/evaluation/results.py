@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from sqcodec.files import write_atomically
+
+from .scorers import all_metrics
 
 SCHEMA = "sqcodec.evaluation/1"
 
@@ -23,7 +26,8 @@ class Row:
 
     `status`: 'ok'; 'failed' (nothing came out: `error` says why); 'unreadable' (the clip itself). `scores` holds
     what could be scored, `reasons` why each other metric could not. `delay` is in samples at the reference rate;
-    `length_change` in seconds, output minus input. Bits and times as in `Coded`. `fingerprint` is the system's.
+    `length_change` in seconds, output minus input. Bits and times as in `Coded`. `fingerprint` is the system's; `text`
+    the manifest's transcript or empty.
     """
 
     system: str
@@ -31,6 +35,7 @@ class Row:
     path: str
     speaker: str = ""
     source: str = ""
+    text: str = ""
     seconds: float = 0.0
     status: str = "ok"
     error: str = ""
@@ -46,9 +51,20 @@ class Row:
     decode_seconds: float | None = None
     fingerprint: str = ""
 
-    def missing(self, metrics: list[str]) -> list[str]:
-        """Those of `metrics` that this row has neither a score nor a reason for."""
-        return [name for name in metrics if name not in self.scores and name not in self.reasons]
+    @property
+    def corpus(self) -> str:
+        """The source's first word: 'librispeech' of 'librispeech-dev-clean'."""
+        return re.split(r"[\s,/(_-]", self.source, maxsplit=1)[0]
+
+    def missing(self, metrics: list[str], text: str) -> list[str]:
+        """Those of `metrics` that this row has neither a score nor a reason for, or for another transcript."""
+        weights = {name: metric.weight for name, metric in all_metrics().items()}
+
+        def is_there(name: str) -> bool:
+            by_text = weights[name]
+            return name in self.scores and (not by_text or by_text in self.scores and text == self.text)
+
+        return [name for name in metrics if name not in self.reasons and not is_there(name)]
 
 
 class RowStore:

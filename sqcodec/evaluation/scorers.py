@@ -37,13 +37,17 @@ class NotScorable(ValueError):
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of the table. `higher_is_better` None: neither (a rate, a count)."""
+    """A number of the table. `higher_is_better` None: neither (a rate, a count).
+
+    `weight` names a value that the scorer gives too: what a clip counts in the mean (of errors a word, its words).
+    """
 
     name: str
     label: str
     higher_is_better: bool | None
     unit: str = ""
     digits: int = 2
+    weight: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ SCORERS: tuple[Scorer, ...] = (
     Scorer("metrics", "si_sdr", (Metric("si_sdr", "SI-SDR", True, "dB", 1),)),
     Scorer("metrics", "stft_distance", (Metric("stft", "MR-STFT", False, digits=3),), ("auraloss",)),
     Scorer("metrics", "mel_distance", (Metric("mel", "mel distance", False, digits=3),), ("librosa",)),
+    Scorer("onsets", "onset_correlation", (Metric("onsets", "onsets", True, digits=3),), ("librosa",)),
     Scorer(
         "pitch",
         "pitch_errors",
@@ -119,8 +124,8 @@ SCORERS: tuple[Scorer, ...] = (
         "error_rates",
         "wer",
         "faster-whisper",
-        Metric("wer", "WER", False, "%", 1),
-        Metric("cer", "CER", False, "%", 1),
+        Metric("wer", "WER", False, "%", 1, "words"),
+        Metric("cer", "CER", False, "%", 1, "characters"),
     ),
 )
 
@@ -156,6 +161,7 @@ def score(pair: Pair, names: Iterable[str]) -> tuple[dict[str, float], dict[str,
     problem = _problem(pair)
     for scorer in scorers_for(wanted):
         own = [metric.name for metric in scorer.metrics if metric.name in wanted]
+        weights = [metric.weight for metric in scorer.metrics if metric.name in wanted and metric.weight]
         if problem:
             reasons.update(dict.fromkeys(own, problem))
             continue
@@ -170,6 +176,7 @@ def score(pair: Pair, names: Iterable[str]) -> tuple[dict[str, float], dict[str,
                 values[name] = float(found[name])
             else:
                 reasons[name] = f"the result is {found[name]}"
+        values.update((name, float(found[name])) for name in weights)
     return values, reasons
 
 

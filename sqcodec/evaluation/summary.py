@@ -1,4 +1,8 @@
-"""Rows summed up: means with intervals, rates, codebook use, breakdowns, paired comparisons."""
+"""Rows summed up: means with intervals, rates, codebook use, breakdowns, paired comparisons.
+
+All means and comparisons of a metric are over the same clips, those that every system has a score for; a system without
+a single one is passed over.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +28,16 @@ def summarise(rows: list[Row], systems: Systems, metrics: list[str], folder: Pat
     Rates are over all clips together (bits / seconds). Speeds are seconds of audio a second of one worker, while
     other workers were busy: `sqcodec profile` measures them alone.
     """
-    summary = {}
+    summary, shared = {}, _shared(rows, metrics)
     for system, info in systems.items():
         own = [row for row in rows if row.system == system]
         good = [row for row in own if row.status == "ok"]
         values: dict[str, Any] = {
             "clips": len(own),
             "failed": len(own) - len(good),
+            "failures": [row.utterance for row in own if row.status != "ok"],
             "seconds": sum(row.seconds for row in good),
-            "metrics": _means(good, metrics),
+            "metrics": _means(own, shared),
             "payload_bit_rate": _rate(good, "payload_bits"),
             "file_bit_rate": _rate(good, "file_bits"),
             "token_rate": _rate(good, "num_tokens"),
@@ -55,36 +60,58 @@ def summarise(rows: list[Row], systems: Systems, metrics: list[str], folder: Pat
 
 def break_down(rows: list[Row], systems: Systems, metrics: list[str], by: str) -> dict[str, dict[str, Any]]:
     """Value of the row's field `by` -> system -> metric -> interval."""
-    groups: dict[str, list[Row]] = defaultdict(list)
+    shared, groups = _shared(rows, metrics), defaultdict(list)
     for row in rows:
-        if row.status == "ok":
-            groups[getattr(row, by) or "-"].append(row)
+        groups[getattr(row, by) or "-"].append(row)
     return {
-        name: {system: _means([row for row in group if row.system == system], metrics) for system in systems}
+        name: {system: _means([row for row in group if row.system == system], shared) for system in systems}
         for name, group in sorted(groups.items())
     }
 
 
 def compare(rows: list[Row], first: str, systems: Systems, metrics: list[str]) -> list[dict[str, Any]]:
-    """The first system against each other, on the clips that both have, for every metric with a direction."""
-    known = all_metrics()
-    values: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-    for row in rows:
-        for name, value in row.scores.items():
-            values[row.system, name][row.utterance] = value
-    comparisons = []
-    for system in systems:
-        for name in metrics:
-            better, shared = known[name].higher_is_better, values[first, name].keys() & values[system, name].keys()
-            if system != first and better is not None and len(shared) > 1:
-                pair = compare_paired(values[first, name], values[system, name], (first, system), name, better)
-                comparisons.append(asdict(pair))
-    return comparisons
+    """The first system against each other one, for every metric with a direction."""
+    known, comparisons = all_metrics(), []
+    speakers = {row.utterance: row.speaker for row in rows}
+    for name, clips in _shared(rows, metrics).items():
+        metric = known[name]
+        values: dict[str, dict[str, float]] = defaultdict(dict)
+        for row in rows:
+            if row.utterance in clips and name in row.scores:
+                values[row.system][row.utterance] = row.scores[name]
+        weights = {row.utterance: row.scores[metric.weight] for row in rows if metric.weight in row.scores}
+        for system in systems:
+            if system != first and metric.higher_is_better is not None and values[first] and values[system]:
+                comparisons.append(
+                    compare_paired(
+                        values[first], values[system], (first, system), name, metric.higher_is_better, speakers, weights
+                    )
+                )
+    order = list(systems)
+    return [asdict(pair) for pair in sorted(comparisons, key=lambda pair: order.index(pair.second))]
 
 
-def _means(rows: list[Row], metrics: list[str]) -> dict[str, dict[str, float]]:
-    found = {name: [row.scores[name] for row in rows if name in row.scores] for name in metrics}
-    return {name: bootstrap_mean(np.array(values)).to_dict() for name, values in found.items() if values}
+def _shared(rows: list[Row], metrics: list[str]) -> dict[str, set[str]]:
+    """Metric -> names of the clips that every system has a score for."""
+    shared = {}
+    for name in metrics:
+        scored = defaultdict(set)
+        for row in rows:
+            if name in row.scores:
+                scored[row.system].add(row.utterance)
+        shared[name] = set.intersection(*scored.values()) if scored else set()
+    return shared
+
+
+def _means(rows: list[Row], shared: dict[str, set[str]]) -> dict[str, dict[str, float]]:
+    known, means = all_metrics(), {}
+    for name, clips in shared.items():
+        found = [row for row in rows if row.utterance in clips and name in row.scores]
+        if found:
+            weights = np.array([row.scores.get(known[name].weight, 1.0) for row in found])
+            values = np.array([row.scores[name] for row in found])
+            means[name] = bootstrap_mean(values, [row.speaker for row in found], weights).to_dict()
+    return means
 
 
 def _rate(rows: list[Row], name: str) -> float | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sqcodec import audio
-from sqcodec.data.manifest import read_manifest
+from sqcodec.data.manifest import Clip, read_manifest
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,18 @@ def list_utterances(source: str | Path, split: str | None = None, limit: int | N
     """The clips of a manifest (TSV, JSONL) or folder, in its order.
 
     Args:
-        source: manifest file or folder of audio.
+        source: manifest file or folder of audio. Speakers of a folder are the names of its folders; who speaks in the
+            files right under it is not known.
         split: keep this split only (manifests; a folder has none).
-        limit: keep this many, spread evenly over the list, so that all speakers have a share.
+        limit: keep this many: one of each speaker, then a second one of those that have two, and so on.
     Raises:
         FileNotFoundError, ValueError: as `read_manifest`; or limit is below 1.
     """
     clips = read_manifest(source, None if Path(source).is_dir() else split)
+    if Path(source).is_dir():
+        clips = [replace(clip, speaker="") if clip.path.parent == Path(source) else clip for clip in clips]
     if limit is not None:
-        if limit < 1:
-            raise ValueError(f"limit is {limit}; it must be at least 1.")
-        step = max(len(clips) / limit, 1.0)
-        clips = [clips[int(i * step)] for i in range(min(limit, len(clips)))]
+        clips = _spread(clips, limit)
     stems = Counter(_safe(clip.path.stem) for clip in clips)
     taken: Counter[str] = Counter()
     utterances = []
@@ -57,6 +57,20 @@ def list_utterances(source: str | Path, split: str | None = None, limit: int | N
             name = f"{name}_{taken[name]}"
         utterances.append(Utterance(name, str(clip.path), clip.speaker, clip.source, clip.text))
     return utterances
+
+
+def _spread(clips: list[Clip], limit: int) -> list[Clip]:
+    """`limit` of the clips, of as many speakers as can be, in their order."""
+    if limit < 1:
+        raise ValueError(f"limit is {limit}; it must be at least 1.")
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, clip in enumerate(clips):
+        groups[clip.speaker].append(index)
+    turns = []
+    for group in groups.values():
+        order = np.argsort(np.arange(len(group)) * 0.618034 % 1, kind="stable")  # spread over the list, how many ever
+        turns += [(turn, group[at]) for turn, at in enumerate(order)]
+    return [clips[index] for index in sorted(index for _, index in sorted(turns)[:limit])]
 
 
 def _safe(text: str) -> str:

@@ -14,7 +14,7 @@ from sqcodec.audio import load
 from sqcodec.data.manifest import AUDIO_SUFFIXES
 
 from .opinion import dnsmos
-from .recognition import _recogniser, normalise
+from .recognition import normalise, recogniser
 from .scorers import REFERENCE_RATE, Pair
 
 
@@ -39,7 +39,7 @@ def judge_folder(folder: str | Path) -> dict[str, float]:
 
 def _judge(samples: np.ndarray) -> dict[str, float]:
     pair = Pair(samples, samples, REFERENCE_RATE)
-    segments, _ = _recogniser().transcribe(
+    segments, _ = recogniser().transcribe(
         np.float32(samples), beam_size=1, temperature=0.0, condition_on_previous_text=False,
         language="en", no_speech_threshold=None, log_prob_threshold=None, compression_ratio_threshold=None,
     )  # fmt: skip
