@@ -34,6 +34,7 @@ class Recogniser:
 def rates(monkeypatch: pytest.MonkeyPatch, listener: Recogniser, text: str = "") -> dict[str, float]:
     pytest.importorskip("jiwer")
     seeds: list[int] = []
+    listener.calls.clear()
     fake = ModuleType("ctranslate2")
     fake.set_random_seed = seeds.append  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ctranslate2", fake)
