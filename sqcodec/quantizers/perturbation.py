@@ -23,6 +23,10 @@ SMOOTHING_NEIGHBOURS = 12
 """In a sample of the queue the cell of one code holds few latents. The radius is then taken from this many, scaled by
 volume: ratios of so many distances scatter as they do in the whole queue, so that acceptance stays the same."""
 
+CALIBRATION_ROUNDS = 4
+HIGHEST_ETA = 4.0
+"""A bound for latents that no calibration suits, such as those of a collapsed encoder."""
+
 
 @dataclass(frozen=True)
 class PerturbationOptions:
@@ -51,6 +55,10 @@ class Move:
 
     offset: Tensor
     accepted: Tensor
+
+    def accepted_size(self) -> Tensor:
+        """Mean length of the accepted moves; 0 where there are none."""
+        return self.offset.norm(dim=-1).sum() / self.accepted.sum().clamp_min(1)
 
 
 def ball_noise(normal: Tensor, uniform: Tensor) -> Tensor:
@@ -125,8 +133,7 @@ class VectorPerturbation:
         if self.full:
             move = self._move(latents, self.eta)
             offset = move.offset.view_as(latents)
-            size = offset.norm(dim=-1)
-            metrics = {"perturbation": size.mean(), "acceptance": move.accepted.float().mean()}
+            metrics = {"perturbation": move.accepted_size(), "acceptance": move.accepted.float().mean()}
         else:
             offset, metrics = torch.zeros_like(latents), {}
         self._enqueue(latents)
@@ -168,24 +175,24 @@ class VectorPerturbation:
         self.filled = min(len(self.queue), self.filled + len(rows))
 
     def calibrate(self, codes: Tensor, sample: Tensor) -> float:
-        """Sets eta so that the mean perturbation of ``sample`` [M, D] is its mean distance to the nearest of ``codes``.
+        """Sets eta so that the accepted moves of ``sample`` [M, D] are, in the mean, as long as the distance from a
+        sample to the nearest of ``codes`` [K, D]: the quantisation error. Returns the new eta.
 
-        Rejected moves count as 0, as the decoder sees them. Returns the new eta.
+        Rejected moves don't count: with them the mean is not monotone in eta, since longer moves are rejected more
+        often. The mean of the accepted ones grows more slowly than eta, so that dividing by the ratio of the two
+        converges in a few rounds (the rule of the authors' code, July 2026, repeated).
         """
         target = float(neighbour_distances(sample, codes, (1,)).mean())
         reference = self.reference()
         m, scale = self.radius_neighbour(len(reference))
         noise = ball_noise(torch.randn_like(sample), torch.rand(len(sample), device=sample.device))
         chance = torch.rand(len(sample), device=sample.device)
-        low, high = 0.05, 4.0
-        for _ in range(12):  # bisection: the same draws at each eta, so the mean grows smoothly
-            middle = (low * high) ** 0.5
-            move = perturb(sample, reference, noise, chance, self.options.density_neighbours, m, middle * scale)
-            if float(move.offset.norm(dim=-1).mean()) < target:
-                low = middle
-            else:
-                high = middle
-        self.eta, self.calibrated = (low * high) ** 0.5, True
+        eta = self.options.eta
+        for _ in range(CALIBRATION_ROUNDS):
+            move = perturb(sample, reference, noise, chance, self.options.density_neighbours, m, eta * scale)
+            size = float(move.accepted_size())
+            eta = min(HIGHEST_ETA, eta * target / size) if size > 0 else eta / 2
+        self.eta, self.calibrated = eta, True
         return self.eta
 
     def state_dict(self) -> dict[str, Any]:

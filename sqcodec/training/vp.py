@@ -23,16 +23,19 @@ log = logging.getLogger(__name__)
 
 QUICK_ITERATIONS, QUICK_POINTS_PER_CODE, QUICK_ROUNDS = 3, 16, 256
 SAMPLE = 4096
+"""Latents that eta is calibrated on, at most a quarter of the queue."""
 
 
-def quick_codes(perturbation: VectorPerturbation, seed: int) -> Tensor:
-    """A codebook from a part of the queue, good enough to calibrate or to validate with."""
-    most = perturbation.codebook_size * QUICK_POINTS_PER_CODE
+def quick_codes(perturbation: VectorPerturbation, seed: int) -> tuple[Tensor, Tensor]:
+    """A codebook [K, D] from a part of the queue, good enough to calibrate or to validate with, and a sample [M, D] of
+    the latents that it was not fitted to: to those that it was, it is nearer than to new ones."""
     generator = torch.Generator().manual_seed(seed)
     queue = perturbation.queue[: perturbation.filled]
-    part = queue[torch.randperm(len(queue), generator=generator)[:most].to(queue.device)]
-    fits = fit_codes(part, perturbation.codebook_size, QUICK_ITERATIONS, seed, rounds=QUICK_ROUNDS)
-    return list(fits)[-1].codes
+    order = torch.randperm(len(queue), generator=generator).to(queue.device)
+    held_out = min(SAMPLE, len(queue) // 4)
+    part = order[held_out:][: perturbation.codebook_size * QUICK_POINTS_PER_CODE]
+    fits = fit_codes(queue[part], perturbation.codebook_size, QUICK_ITERATIONS, seed, rounds=QUICK_ROUNDS)
+    return list(fits)[-1].codes, queue[order[:held_out]]
 
 
 def calibration_due(perturbation: VectorPerturbation, step: int) -> bool:
@@ -48,9 +51,7 @@ def calibrate(perturbation: VectorPerturbation, seed: int) -> float:
     """Calibrates eta on latents of the queue; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        codes = quick_codes(perturbation, seed)
-        queue = perturbation.queue
-        sample = queue[torch.randperm(len(queue))[:SAMPLE].to(queue.device)]
+        codes, sample = quick_codes(perturbation, seed)
         # Members of the queue are their own nearest neighbours: a hair's breadth keeps the density finite.
         return perturbation.calibrate(codes, sample + 1e-3 * sample.std() * torch.randn_like(sample))
 
@@ -63,7 +64,7 @@ def with_quick_codes(network: CodecNetwork, perturbation: VectorPerturbation, se
     quantizer = copied.quantizer
     assert isinstance(quantizer, VectorQuantizer)
     with torch.random.fork_rng(devices=[]):
-        quantizer.set_codebook(quick_codes(perturbation, seed).to(quantizer.codebook.device))
+        quantizer.set_codebook(quick_codes(perturbation, seed)[0].to(quantizer.codebook.device))
     return copied
 
 
