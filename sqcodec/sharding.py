@@ -8,12 +8,30 @@ Letters: B rows of a process, W processes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
+
+_alone = False
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """What one process does for itself, such as validation: within the block it is one of one, and waits for nobody."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
 
 
 def world() -> tuple[int, int]:
     """(rank, number of processes)."""
+    if _alone:
+        return 0, 1
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
@@ -23,6 +41,13 @@ def shared_sum(values: Tensor) -> Tensor:
     """Sum of a tensor over the processes, in place and without gradient."""
     if world()[1] > 1:
         torch.distributed.all_reduce(values)
+    return values
+
+
+def first_of(values: Tensor) -> Tensor:
+    """The first process's values, for all, in place: on GPUs the same sum may differ in its last bits."""
+    if world()[1] > 1:
+        torch.distributed.broadcast(values, 0)
     return values
 
 

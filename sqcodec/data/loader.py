@@ -55,6 +55,7 @@ class Batches:
             num_workers=self.workers,
             prefetch_factor=AHEAD,
             pin_memory=self.pin,
+            generator=torch.Generator(),  # the global one, which the loader would draw from, is the training step's
         )
         return iter(loader)
 

@@ -1,7 +1,8 @@
 """K-means++ (Arthur and Vassilvitskii 2007) and Lloyd's iterations on latents, over one or several processes.
 
 Each process holds a part of the points; sums and counts are reduced over all, so that every process ends with the
-same codes. Everything is deterministic by the seed, and a fit can be continued from the state of any iteration.
+same codes. On a CPU everything is deterministic by the seed; on CUDA sums have no fixed order, so that two fits may
+differ in the last bits and, rarely, in what follows from them. A fit can be continued from the state of any iteration.
 
 Letters: M points of this process, D dimensions, K codes.
 """
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from sqcodec.quantizers.neighbours import Search
 from sqcodec.quantizers.vector import nearest_codes
-from sqcodec.sharding import gather_rows, shared_sum, world
+from sqcodec.sharding import first_of, gather_rows, shared_sum, world
 
 SEEDING_POINTS_PER_CODE = 8
 """K-means++ draws its seeds from at most this many points a code."""
@@ -86,7 +87,7 @@ def seed_codes(points: Tensor, size: int, seed: int = 0, rounds: int = 4096) -> 
         clip = sample.kthvalue(max(1, round(CLIP_QUANTILE * len(sample)))).values
         edges = (nearest.clamp_max(clip) if clip > 0 else nearest).double().cumsum(0)
         drawn = torch.rand(count, generator=generator, dtype=torch.float64).to(pool.device) * edges[-1]
-        new = pool[torch.searchsorted(edges, drawn, right=True).clamp_max(len(pool) - 1)]
+        new = pool[first_of(torch.searchsorted(edges, drawn, right=True)).clamp_max(len(pool) - 1)]
         codes = torch.cat([codes, new])
         for code in new:
             nearest = torch.minimum(nearest, (pool - code).square().sum(-1))

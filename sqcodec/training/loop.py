@@ -32,6 +32,7 @@ from sqcodec.files import write_atomically
 from sqcodec.nn import build_network
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.quantizers import VectorPerturbation, VectorQuantizer
+from sqcodec.sharding import alone
 from sqcodec.training import vp
 from sqcodec.training.adversary import Adversary
 from sqcodec.training.distributed import barrier, mean_over_processes, world, wrap
@@ -298,6 +299,13 @@ class Trainer:
         self._warn(row)
 
     def _validate(self) -> None:
+        """The first process scores, the others wait."""
+        if self.rank == 0 and self.validation is not None:
+            with alone():
+                self._score(self.validation)
+        barrier()
+
+    def _score(self, validation: AudioCache) -> None:
         network: CodecNetwork = self.average
         if self.perturbation is not None:
             copied = vp.with_quick_codes(self.average, self.perturbation, self.recipe.train.seed)
@@ -305,11 +313,9 @@ class Trainer:
                 log.info("no validation before the queue of latents is full")
                 return
             network = copied
-        if self.rank == 0 and self.validation is not None:
-            scores = validate(network, self.validation, self.recipe.data, self._sample)
-            self.tracker.write(self.step, scores)
-            self._warn(scores)
-        barrier()
+        scores = validate(network, validation, self.recipe.data, self._sample)
+        self.tracker.write(self.step, scores)
+        self._warn(scores)
 
     def _sample(self, name: str, samples: Tensor) -> None:
         self.tracker.sample(self.step, name, samples, self.recipe.model.sample_rate)

@@ -29,6 +29,11 @@ class Objective:
         for name in self.limits:
             if name not in known:
                 raise ValueError(f"Unknown term 'loss.limits.{name}'. Choose one of: {', '.join(known)}.")
+        if self.limits and loss.balancer:
+            raise ValueError(
+                f"loss.limits is {self.limits} and loss.balancer is true: a balancer scales gradients, whatever a term "
+                "counts. Set loss.balancer=false, or loss.limits={}."
+            )
         self.balancer = Balancer() if loss.balancer else None
 
     def total(self, result: StepOutput, ramp: float = 1.0) -> Tensor:

@@ -17,7 +17,7 @@ from sqcodec.data.segments import SegmentSampler
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.quantizers import VectorPerturbation, VectorQuantizer
 from sqcodec.quantizers.kmeans import Fit, fit_codes
-from sqcodec.sharding import world
+from sqcodec.sharding import alone, first_of, world
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +48,16 @@ def calibration_due(perturbation: VectorPerturbation, step: int) -> bool:
 
 
 def calibrate(perturbation: VectorPerturbation, seed: int) -> float:
-    """Calibrates eta on latents of the queue; the global random state is left as it was."""
-    with torch.random.fork_rng(devices=[]):
+    """Calibrates eta on latents of the queue, the same in all processes; the global random state is left as it was."""
+    queue = perturbation.queue
+    devices = [queue.device] if queue.is_cuda else []
+    with torch.random.fork_rng(devices), alone():  # every process has the whole queue
         torch.manual_seed(seed)
         codes, sample = quick_codes(perturbation, seed)
         # Members of the queue are their own nearest neighbours: a hair's breadth keeps the density finite.
-        return perturbation.calibrate(codes, sample + 1e-3 * sample.std() * torch.randn_like(sample))
+        perturbation.calibrate(codes, sample + 1e-3 * sample.std() * torch.randn_like(sample))
+    perturbation.eta = float(first_of(torch.tensor(perturbation.eta, dtype=torch.float64, device=queue.device)))
+    return perturbation.eta
 
 
 def with_quick_codes(network: CodecNetwork, perturbation: VectorPerturbation, seed: int) -> CodecNetwork | None:
@@ -63,8 +67,7 @@ def with_quick_codes(network: CodecNetwork, perturbation: VectorPerturbation, se
     copied = copy.deepcopy(network)
     quantizer = copied.quantizer
     assert isinstance(quantizer, VectorQuantizer)
-    with torch.random.fork_rng(devices=[]):
-        quantizer.set_codebook(quick_codes(perturbation, seed)[0].to(quantizer.codebook.device))
+    quantizer.set_codebook(quick_codes(perturbation, seed)[0].to(quantizer.codebook.device))
     return copied
 
 
