@@ -236,10 +236,11 @@ def test_two_processes_are_one(tiny_config, tmp_path, cache) -> None:
         seen: set[str] = set()
         for one, two in zip(rows(tmp_path / "one" / name), rows(tmp_path / name), strict=True):
             seen |= set(one)
-            # a mean of two deviations is not quite the deviation of all
-            for key in set(one) - {"audio_seconds_per_second", "discriminator_accuracy", "latent_deviation"}:
-                # float32 sums in another order, over a few steps
-                assert two[key] == pytest.approx(one[key], rel=2e-3, abs=1e-6), (name, key, one["step"])
+            for key in set(one) - {"audio_seconds_per_second", "discriminator_accuracy"}:
+                # float32 sums in another order, over a few steps; the mean of the processes' deviations, or of their
+                # accepted moves, is not quite that of all
+                close = 2e-2 if key in ("latent_deviation", "perturbation") else 2e-3
+                assert two[key] == pytest.approx(one[key], rel=close, abs=1e-6), (name, key, one["step"])
         assert ("acceptance" in seen) == (name == "vp") and ("discriminator" in seen) == (name == "gan")
         assert ("validation_stoi" in seen) == (name != "grown")
         steps = settings.train.steps + 1
