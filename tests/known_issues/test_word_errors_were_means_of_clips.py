@@ -23,12 +23,17 @@ class Recogniser:
 
     def __init__(self, original: str, *decoded: tuple[str, float]) -> None:
         self.heard = {0.0: [(original, 1.0)], 1.0: list(decoded)}
+        self.languages = {"zh": "\u6211\u542c", "en": original}
         self.calls: list[dict[str, Any]] = []
 
     def transcribe(self, samples: np.ndarray, **settings: Any) -> tuple[list[Any], Any]:
         self.calls.append(settings)
-        found = [SimpleNamespace(text=text, compression_ratio=ratio) for text, ratio in self.heard[float(samples[0])]]
-        return found, SimpleNamespace(language="en")
+        heard, language = self.heard[float(samples[0])], settings["language"]
+        if self.languages.get(language) == "\u6211\u542c":
+            heard = [(self.languages[language], 1.0)]
+        found = [SimpleNamespace(text=text, compression_ratio=ratio) for text, ratio in heard]
+        likely = None if language else [("zh", 0.6), ("en", 0.3), ("la", 0.1)]
+        return found, SimpleNamespace(all_language_probs=likely)
 
 
 def rates(monkeypatch: pytest.MonkeyPatch, listener: Recogniser, text: str = "") -> dict[str, float]:
@@ -56,12 +61,15 @@ def test_errors_are_counted_over_all_words(tmp_path) -> None:
 def test_the_manifest_s_transcript_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     listener = Recogniser("we heard this", ("We call it bear.", 1.0))
     assert rates(monkeypatch, listener, "WE CALL IT BEAR")["wer"] == 0
+    assert listener.calls[-1]["language"] == "en"  # taken for Mandarin, by the accent
+    listener.languages = {}
     found = rates(monkeypatch, listener)
     assert found["words"] == 3 and found["wer"] == 100
 
 
 def test_guards_against_invented_text_are_on_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     listener = Recogniser("two words", ("two words", 1.0), ("and on and on " * 40, 9.0))
+    listener.languages = {}
     assert rates(monkeypatch, listener)["wer"] == 0
     settings = [{key: value for key, value in call.items() if key != "language"} for call in listener.calls]
     assert settings[0] == settings[1]
