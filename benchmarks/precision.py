@@ -3,8 +3,8 @@
     python benchmarks/precision.py MANIFEST_OR_FOLDER [--split test] [--limit 60] [--models speech-3k speech-1k]
 
 "decode": float32's tokens, decoded in bfloat16; "both": encoded and decoded in bfloat16. Losses are paired, bfloat16
-minus float32, with 95 % bootstrap intervals. Needs the extra `eval`, and a processor where bfloat16 works at all: the
-numbers are the same with and without instructions for it but for the order of sums.
+minus float32, with 95 % bootstrap intervals over speakers. Needs the extra `eval`, and a processor where bfloat16 works at
+all: the numbers are the same with and without instructions for it but for the order of sums.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ def main() -> None:
     utterances = list_utterances(arguments.clips, arguments.split, arguments.limit)
     clips = [utterance.load(REFERENCE_RATE) for utterance in utterances]
     for name in arguments.models:
-        measure(name, clips)
+        measure(name, clips, [utterance.speaker for utterance in utterances])
 
 
-def measure(name: str, clips: list[np.ndarray]) -> None:
+def measure(name: str, clips: list[np.ndarray], speakers: list[str]) -> None:
     """Print a model's rows."""
     exact = sqcodec.load(name)
     fast = Codec(exact.network, exact.name, exact.weights_hash, precision="bfloat16")
     scores: dict[str, list[dict[str, float]]] = {"float32": [], "decode": [], "both": []}
     equal = total = 0
-    for clip in clips:
+    scored = []
+    for clip, speaker in zip(clips, speakers, strict=True):
         tokens, rough = exact.encode(clip, REFERENCE_RATE), fast.encode(clip, REFERENCE_RATE)
         outputs = {"float32": exact.decode(tokens), "decode": fast.decode(tokens), "both": fast.decode(rough)}
         try:
@@ -54,13 +55,14 @@ def measure(name: str, clips: list[np.ndarray]) -> None:
             continue
         for way, values in row.items():
             scores[way].append(values)
+        scored.append(speaker)
         equal, total = equal + int((tokens == rough).sum()), total + tokens.numel()
     print(f"{name}: {len(scores['float32'])} clips, {equal / total:.2%} of {total} tokens equal")
     for metric in METRICS:
         reference = np.array([values[metric] for values in scores["float32"]])
         print(f"  {metric}: float32 {reference.mean():.4f}")
         for way in ("decode", "both"):
-            loss = bootstrap_mean(np.array([values[metric] for values in scores[way]]) - reference)
+            loss = bootstrap_mean(np.array([values[metric] for values in scores[way]]) - reference, scored)
             print(f"    {way:<6} in bfloat16: {loss.mean:+.4f} ({loss.low:+.4f} to {loss.high:+.4f})", flush=True)
 
 

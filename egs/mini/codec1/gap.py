@@ -3,8 +3,8 @@
     python egs/mini/codec1/gap.py --corpus CORPUS/manifest.tsv --recipe recipes/mini_speech.toml --model speech-3k
 
 Clips of at least 4 s of the recipe's split: of its validation speakers, and as many of other speakers from the same
-sources, spread evenly. Mean of PESQ-WB and STOI with half the 95 % interval over clips. A codec that was not trained,
-`--control opus:12` (any system of `sqcodec evaluate`), tells how much of the gap is that of the recordings.
+sources, spread evenly. Mean of PESQ-WB and STOI with half the 95 % bootstrap interval over speakers. A codec that was
+not trained, `--control opus:12` (any system of `sqcodec evaluate`), tells how much of the gap is that of the recordings.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pystoi import stoi
 from sqcodec import audio
 from sqcodec.data.manifest import Clip, hold_out_speakers, read_manifest
 from sqcodec.evaluation.alignment import align, estimate_delay
+from sqcodec.evaluation.report import cell
+from sqcodec.evaluation.statistics import bootstrap_mean
 from sqcodec.evaluation.systems import System, make_system
 from sqcodec.evaluation.utterances import Utterance
 from sqcodec.training.recipe import load_recipe
@@ -43,8 +45,8 @@ def main() -> None:
         system = make_system(text)
         for name, group in groups.items():
             scores = np.array([score(system, clip) for clip in spread(group, arguments.clips)])
-            half = 1.96 * scores.std(axis=0, ddof=1) / np.sqrt(len(scores))
-            cells = [f"{m:.3f} ± {h:.3f}" for m, h in zip(scores.mean(axis=0), half, strict=True)]
+            speakers = [clip.speaker for clip in spread(group, arguments.clips)]
+            cells = [cell(bootstrap_mean(values, speakers).to_dict(), 3) for values in scores.T]
             print(f"| {system.info().label} | {name} | {len(scores)} | " + " | ".join(cells) + " |", flush=True)
 
 
