@@ -3,8 +3,8 @@
     python benchmarks/precision.py MANIFEST_OR_FOLDER [--split test] [--limit 60] [--models speech-3k speech-1k]
 
 "decode": float32's tokens, decoded in bfloat16; "both": encoded and decoded in bfloat16. Losses are paired, bfloat16
-minus float32, with 95 % bootstrap intervals over speakers. Needs the extra `eval`, and a processor where bfloat16 works at
-all: the numbers are the same with and without instructions for it but for the order of sums.
+minus float32, with 95 % bootstrap intervals over speakers. Needs the extra `eval` and a processor where bfloat16 works:
+the numbers are the same with and without instructions for it but for the order of sums.
 """
 
 from __future__ import annotations

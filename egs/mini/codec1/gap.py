@@ -4,7 +4,7 @@
 
 Clips of at least 4 s of the recipe's split: of its validation speakers, and as many of other speakers from the same
 sources, spread evenly. Mean of PESQ-WB and STOI with half the 95 % bootstrap interval over speakers. A codec that was
-not trained, `--control opus:12` (any system of `sqcodec evaluate`), tells how much of the gap is that of the recordings.
+not trained, `--control opus:12` (any system of `sqcodec evaluate`), says how much of it is the recordings'.
 """
 
 from __future__ import annotations
