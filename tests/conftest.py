@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from cli_helpers import tiny_config as cli_config
 
+from sqcodec import checkpoint
 from sqcodec.config import ModelConfig
+from sqcodec.nn import build_network
 
 DATA = Path(__file__).parent / "data"
 
@@ -49,3 +54,24 @@ def tiny_config() -> ModelConfig:
             },
         }
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory) -> Path:
+    """SQCODEC_HOME with two models of one configuration: "tiny" and "other"."""
+    folder = tmp_path_factory.mktemp("home")
+    for seed, name in enumerate(["tiny", "other"]):
+        torch.manual_seed(seed)
+        config = cli_config(name)
+        checkpoint.save_model(folder / "models" / name, config, build_network(config).state_dict())
+    return folder
+
+
+@pytest.fixture
+def workplace(home, tmp_path, monkeypatch) -> Iterator[Path]:
+    """An empty working folder with the models of ``home``, for tests of the command line."""
+    monkeypatch.setenv("SQCODEC_HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    terminate = signal.getsignal(signal.SIGTERM)
+    yield tmp_path
+    signal.signal(signal.SIGTERM, terminate)

@@ -6,20 +6,24 @@ appears under its name whole or not at all. Errors name the file: AudioError (a 
 OSError for what the system refuses. Imports nothing else of the package.
 """
 
-from .errors import AudioError
+from .cut import is_unknown
+from .errors import AudioError, CutAudioError
 from .rates import StreamResampler, resample
-from .reader import BLOCK_SECONDS, AudioInfo, AudioReader, info, load, read_blocks
+from .reader import BLOCK_SECONDS, SUFFIXES, AudioInfo, AudioReader, info, load, read_blocks
 from .writer import FORMATS, AudioWriter, save
 
 __all__ = [
     "BLOCK_SECONDS",
     "FORMATS",
+    "SUFFIXES",
     "AudioError",
     "AudioInfo",
     "AudioReader",
     "AudioWriter",
+    "CutAudioError",
     "StreamResampler",
     "info",
+    "is_unknown",
     "load",
     "read_blocks",
     "resample",

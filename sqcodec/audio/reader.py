@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import stat
@@ -14,11 +15,18 @@ from typing import IO, BinaryIO
 import numpy as np
 import soundfile
 
-from .errors import AudioError, AudioPath, reason
+from .cut import find_cut
+from .errors import AudioError, AudioPath, CutAudioError, reason
 from .guarded import GuardedFile
 from .rates import StreamResampler
 
+log = logging.getLogger(__name__)
+
 BLOCK_SECONDS = 10.0
+SUFFIXES = frozenset(
+    ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .voc .nist .sph".split()
+)
+"""What is taken for audio in folders, in lower case. A file that is named is read whatever its suffix."""
 _MAX_BLOCK_VALUES = 2**23  # C x t of one block: 32 MiB, whatever rate and channels a header claims
 
 
@@ -44,12 +52,13 @@ def info(path: AudioPath) -> AudioInfo:
         return reader.info
 
 
-def load(path: AudioPath, sample_rate: int | None = None) -> tuple[np.ndarray, int]:
+def load(path: AudioPath, sample_rate: int | None = None, *, allow_cut: bool = False) -> tuple[np.ndarray, int]:
     """Samples float32 [C, T] and their rate in Hz: the file's, or `sample_rate` after resampling.
 
-    Raises AudioError (unreadable, no samples, NaN or infinite samples) or OSError, naming the file.
+    Raises AudioError (unreadable, cut off, no samples, NaN or infinite samples) or OSError, naming the file.
+    `allow_cut` takes what is there of a file that was cut off, with a warning.
     """
-    with AudioReader(path) as reader:
+    with AudioReader(path, allow_cut=allow_cut) as reader:
         blocks = list(reader.blocks(sample_rate))
         return np.concatenate(blocks, axis=1), sample_rate or reader.sample_rate
 
@@ -69,12 +78,14 @@ class AudioReader:
     """An open audio file, read in blocks. `source` is a path, or a binary file (a pipe is spooled to disk).
 
     `sample_rate` (Hz) and `num_channels` are the file's; `samples_read` counts samples per channel so far, at
-    the file's rate: only after the last block is it the true length, whatever the header says.
+    the file's rate: only after the last block is it the true length, whatever the header says. A file that was cut
+    off is a CutAudioError when its blocks are read, or with `allow_cut` a warning in the log.
     """
 
-    def __init__(self, source: AudioPath | BinaryIO, name: str | None = None) -> None:
+    def __init__(self, source: AudioPath | BinaryIO, name: str | None = None, *, allow_cut: bool = False) -> None:
         self.name = name or (str(source) if isinstance(source, (str, os.PathLike)) else "stdin")
         self.samples_read = 0
+        self._allow_cut = allow_cut
         self._file = _open_seekable(source)
         self._guarded = GuardedFile(self._file)
         try:
@@ -103,10 +114,13 @@ class AudioReader:
     def blocks(self, sample_rate: int | None = None, block_seconds: float = BLOCK_SECONDS) -> Iterator[np.ndarray]:
         """Blocks float32 [C, t], resampled to `sample_rate`. Once per reader.
 
-        Raises AudioError: no samples, NaN or infinite samples, or damaged data.
+        Raises AudioError: no samples, NaN or infinite samples, damaged data, or data that were cut off.
         """
         if sample_rate is not None and sample_rate < 1:
             raise ValueError(f"sample_rate is {sample_rate}; needed is 1 Hz or more")
+        cut = find_cut(self._file, self.info.format, self.info.num_samples)
+        if cut:
+            self._report_cut(cut)
         resampler = StreamResampler(self.sample_rate, sample_rate or self.sample_rate, self.num_channels)
         frames = int(min(block_seconds * self.sample_rate, _MAX_BLOCK_VALUES // self.num_channels))
         while (block := self._read(max(frames, 1))).shape[1]:
@@ -139,10 +153,15 @@ class AudioReader:
             raise AudioError(f"{self.name}: holds no samples")
         # mp3 headers count encoder delay; a header for a pipe says 'unknown' with a huge number
         declared = self.info.num_samples
-        if declared < 2**40 and self.samples_read < 0.99 * declared - 4608:
-            raise AudioError(
-                f"{self.name}: damaged or cut off: {self.samples_read} of {declared} samples could be read"
-            )
+        least = 0.99 * declared - 4608 if self.info.format == "MP3" else declared
+        if declared < 2**40 and self.samples_read < least:
+            self._report_cut(f"{self.samples_read} of {declared} samples could be read")
+
+    def _report_cut(self, what: str) -> None:
+        text = f"{self.name}: cut off or damaged: {what}"
+        if not self._allow_cut:
+            raise CutAudioError(text)
+        log.warning("%s", text)
 
     def close(self) -> None:
         with contextlib.suppress(soundfile.SoundFileError):

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from .common import UsageError, describe
+from .common import UsageError, describe, printable
 
 MODULES = (
     "encode", "decode", "stream", "export", "bench", "info", "models",
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except UsageError as error:
-        print(f"sqcodec {arguments.verb}: {error}", file=sys.stderr)
+        print(printable(f"sqcodec {arguments.verb}: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         if os.environ.get("SQCODEC_DEBUG"):
             raise
-        print(f"sqcodec: error: {describe(error)}", file=sys.stderr)
+        print(printable(f"sqcodec: error: {describe(error)}"), file=sys.stderr)
         return 1
 
 

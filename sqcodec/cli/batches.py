@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Event
 from typing import TYPE_CHECKING
 
 from .common import Coded, check_output, code_header, report, report_failure
@@ -60,10 +61,10 @@ def split_jobs(jobs: list[Job]) -> tuple[list[list[Job]], list[Job]]:
         else:
             lengths[index] = info.seconds * info.num_channels
     groups: list[list[Job]] = []
-    total = GROUP_SECONDS
+    total = 0.0
     for index in sorted(lengths, key=lambda index: lengths[index]):
         total += lengths[index]
-        if total > GROUP_SECONDS:
+        if not groups or total > GROUP_SECONDS:
             groups.append([])
             total = lengths[index]
         groups[-1].append(jobs[index])
@@ -71,44 +72,56 @@ def split_jobs(jobs: list[Job]) -> tuple[list[list[Job]], list[Job]]:
 
 
 def encode_groups(codec: Codec, groups: list[list[Job]], arguments: argparse.Namespace) -> int:
-    """Code all groups and report each file; how many failed."""
-    failures = 0
+    """Code all groups and report each file; how many failed. An exception (SIGTERM too) stops the threads at once."""
+    failures, stopped = 0, Event()
     with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
         written: list[Future[list[Recording]]] = []
-        for group in _ahead(reading, codec, groups, arguments.force):
-            _encode(codec, [recording for recording in group if recording.samples is not None])
-            written.append(writing.submit(_write, codec, group))
-            while len(written) > 1:
-                failures += _report(written.pop(0).result(), arguments)
-        for future in written:
-            failures += _report(future.result(), arguments)
+
+        def read(group: list[Job]) -> Future[list[Recording]]:
+            return reading.submit(_read, codec.sample_rate, group, arguments, stopped)
+
+        try:
+            for group in _ahead(read, groups):
+                _encode(codec, [recording for recording in group if recording.samples is not None])
+                written.append(writing.submit(_write, codec, group, stopped))
+                while len(written) > 1:
+                    failures += _report(written.pop(0).result(), arguments)
+            for future in written:
+                failures += _report(future.result(), arguments)
+        except BaseException:
+            stopped.set()
+            raise
     return failures
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, codec: Codec, groups: list[list[Job]], force: bool
+    read: Callable[[list[Job]], Future[list[Recording]]], groups: list[list[Job]]
 ) -> Iterator[list[Recording]]:
     """Groups that are read, one of them ahead."""
-    pending = [pool.submit(_read, codec.sample_rate, group, force) for group in groups[:1]]
+    pending = [read(group) for group in groups[:1]]
     for index in range(len(groups)):
         group = pending.pop().result()
-        following = groups[index + 1 : index + 2]
-        pending = [pool.submit(_read, codec.sample_rate, jobs, force) for jobs in following]
+        pending = [read(following) for following in groups[index + 1 : index + 2]]
         yield group
 
 
-def _read(sample_rate: int, group: list[Job], force: bool) -> list[Recording]:
+def _read(sample_rate: int, group: list[Job], arguments: argparse.Namespace, stopped: Event) -> list[Recording]:
     import numpy as np
 
     from sqcodec import audio
 
-    recordings = []
+    recordings: list[Recording] = []
     for job in group:
         recording, start = Recording(job), time.perf_counter()
         try:
-            check_output(job, force)
-            with audio.AudioReader(job.source) as reader:
-                recording.samples = np.concatenate(list(reader.blocks(sample_rate)), axis=1)
+            check_output(job, arguments.force)
+            with audio.AudioReader(job.source, allow_cut=arguments.allow_cut) as reader:
+                blocks = []
+                for block in reader.blocks(sample_rate):
+                    if stopped.is_set():
+                        return recordings
+                    blocks.append(block)
+                recording.samples = np.concatenate(blocks, axis=1)
                 recording.sample_rate, recording.length = reader.sample_rate, reader.samples_read
         except (ValueError, OSError) as error:
             recording.error = error
@@ -134,11 +147,11 @@ def _encode(codec: Codec, recordings: list[Recording]) -> None:
         recording.samples = None
 
 
-def _write(codec: Codec, group: list[Recording]) -> list[Recording]:
+def _write(codec: Codec, group: list[Recording], stopped: Event) -> list[Recording]:
     from sqcodec import container
 
     for recording in group:
-        if recording.tokens is None:
+        if recording.tokens is None or stopped.is_set():
             continue
         start = time.perf_counter()
         header = code_header(codec, recording.sample_rate, recording.length, *recording.tokens.shape)

@@ -155,8 +155,7 @@ def do_jobs(jobs: list[Job], arguments: argparse.Namespace, work: Callable[[Job,
         except BrokenPipeError:
             raise
         except (ValueError, OSError) as error:
-            report_failure(job, error, arguments)
-            failures += 1
+            failures += report_failure(job, error, arguments)
             continue
         report(job, coded, arguments)
     return failures
@@ -165,16 +164,30 @@ def do_jobs(jobs: list[Job], arguments: argparse.Namespace, work: Callable[[Job,
 def report(job: Job, coded: Coded, arguments: argparse.Namespace) -> None:
     """The line of a file that was done."""
     stream = sys.stderr if job.target == PIPE else sys.stdout
-    print(json.dumps(asdict(coded)) if arguments.json else coded.line(), file=stream, flush=True)
+    print(json.dumps(asdict(coded)) if arguments.json else printable(coded.line()), file=stream, flush=True)
 
 
-def report_failure(job: Job, error: Exception, arguments: argparse.Namespace) -> None:
-    """What is said of a file that was not; with SQCODEC_DEBUG the error itself."""
+def report_failure(job: Job, error: Exception, arguments: argparse.Namespace) -> int:
+    """What is said of a file that was not done: one failure, or with SQCODEC_DEBUG the error itself."""
+    from sqcodec.audio import CutAudioError
+
     if os.environ.get("SQCODEC_DEBUG"):
         raise error
-    print(f"sqcodec: error: {describe(error, job.source)}", file=sys.stderr)
+    hint = ""
+    if isinstance(error, CutAudioError) and "allow_cut" in arguments:
+        hint = "; --allow-cut codes what is there"
+    print(printable(f"sqcodec: error: {describe(error, job.source)}{hint}"), file=sys.stderr)
     if arguments.json and job.target != PIPE:
         print(json.dumps({"input": job.source, "error": describe(error)}), flush=True)
+    return 1
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: control characters (a file's name may hold them) as escapes, tabs and line ends kept."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\t\n" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def finish(failures: int, total: int) -> int:

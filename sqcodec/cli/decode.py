@@ -72,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             wanted=[CODE_EXTENSION],
             suffix=f".{arguments.format}",
             output_suffixes=[f".{name}" for name in FORMATS],
+            opposite="encode",
         )
     except PlanError as error:
         raise UsageError(str(error)) from None

@@ -19,8 +19,9 @@ from .common import (
     do_jobs,
     finish,
     load_codec,
+    report_failure,
 )
-from .files import AUDIO_EXTENSIONS, CODE_EXTENSION, PIPE, Job, PlanError, plan
+from .files import CODE_EXTENSION, PIPE, Job, PlanError, plan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,39 +48,48 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="folder for the code files, mirroring the input folders; or the file (or -) for one input; "
         "default: beside each input. A second argument that ends in .sqc is the output file",
     )
+    parser.add_argument("--allow-cut", action="store_true", help="code what is there of a file that was cut off")
     add_coding_options(parser, DEFAULT_MODEL)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Code all inputs; exit status."""
+    from sqcodec.audio import SUFFIXES
+
     try:
         jobs = plan(
             arguments.inputs,
             arguments.out,
-            wanted=AUDIO_EXTENSIONS,
+            wanted=SUFFIXES,
             suffix=CODE_EXTENSION,
             output_suffixes=[CODE_EXTENSION],
+            opposite="decode",
         )
     except PlanError as error:
         raise UsageError(str(error)) from None
+    hopeless = [job for job in jobs if job.problem]
+    failures = sum(report_failure(job, ValueError(job.problem), arguments) for job in hopeless)
+    if failures == len(jobs):  # the model takes a second or two
+        return finish(failures, len(jobs))
     codec = load_codec(
         arguments.model, arguments.device, arguments.threads, arguments.precision, arguments.compile
     )
     groups: list[list[Job]] = []
-    others = jobs
-    if len(jobs) > 1 and codec.encoder_steps is not None:
-        groups, others = split_jobs(jobs)
-    failures = encode_groups(codec, groups, arguments)
-    failures += do_jobs(others, arguments, lambda job, progress: encode_file(codec, job, progress))
+    others = [job for job in jobs if not job.problem]
+    if len(others) > 1 and codec.encoder_steps is not None:
+        groups, others = split_jobs(others)
+    failures += encode_groups(codec, groups, arguments)
+    failures += do_jobs(others, arguments, lambda job, progress: encode_file(codec, job, progress, arguments))
     return finish(failures, len(jobs))
 
 
-def encode_file(codec: Codec, job: Job, progress: Progress) -> Coded:
+def encode_file(codec: Codec, job: Job, progress: Progress, arguments: argparse.Namespace) -> Coded:
     """Code one file in bounded memory. Raises ValueError or OSError, and leaves no partial file."""
     from sqcodec import audio, container
 
-    with audio.AudioReader(sys.stdin.buffer if job.source == PIPE else job.source) as reader:
+    source = sys.stdin.buffer if job.source == PIPE else job.source
+    with audio.AudioReader(source, allow_cut=arguments.allow_cut) as reader:
         declared = reader.info.seconds
         progress.begin(declared if declared < 1e7 else None)
         blocks = _counted(reader, codec.sample_rate, progress)

@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from .common import UsageError, positive
+from .common import UsageError, positive, printable
 
 _EXAMPLE = """examples:
   sqcodec evaluate clips/ --model speech-3k --baselines opus:6,codec2:3200 --out report
@@ -82,8 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     from sqcodec.evaluation.report import main_table
 
     for row in main_table(results):
-        print("\t".join(row))
-    print("\n".join(str(path) for path in files), file=sys.stderr)
+        print(printable("\t".join(row)))
+    print(printable("\n".join(str(path) for path in files)), file=sys.stderr)
     return 1 if any(summary["failed"] for summary in results.summary.values()) else 0
 
 

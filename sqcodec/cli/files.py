@@ -10,10 +10,6 @@ from pathlib import Path
 
 PIPE = "-"
 
-# what is looked for in folders; a file that is named is tried whatever its extension
-AUDIO_EXTENSIONS = frozenset(
-    ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .voc .nist .sph".split()
-)
 CODE_EXTENSION = ".sqc"
 
 
@@ -38,20 +34,27 @@ def plan(
     wanted: Iterable[str],
     suffix: str,
     output_suffixes: Iterable[str],
+    opposite: str = "",
 ) -> list[Job]:
     """The jobs for `VERB IN... [OUT] [--out PATH]`.
 
     inputs: files, folders, globs or "-"; of two, the second is the output if it is "-", ends in one of
         `output_suffixes` or is a device. out: an output file for one input, else the folder to mirror into.
-    wanted: extensions to look for in folders. suffix: extension of outputs that are not named.
-    Raises PlanError where this makes no sense.
+    wanted: extensions to look for in folders. suffix: extension of outputs that are not named. opposite: the verb for
+        inputs that look like outputs.
+    Raises PlanError where this makes no sense. A file that is not there is a job with a problem.
     """
-    output_suffixes = frozenset(output_suffixes)
+    output_suffixes, wanted = frozenset(output_suffixes), frozenset(wanted)
+    first = Path(inputs[0])
+    if opposite and first.suffix.lower() in output_suffixes and first.is_file():
+        raise PlanError(f"{first} ends in {first.suffix}: did you mean 'sqcodec {opposite} {first}'?")
     if out is None and len(inputs) == 2 and _is_output(inputs[1], output_suffixes):
         inputs, out = inputs[:1], inputs[1]
     if out is None and len(inputs) > 2 and _is_output(inputs[-1], output_suffixes) and inputs[-1] != PIPE:
         if not Path(inputs[-1]).exists():
             raise PlanError(f"one output, {inputs[-1]}, for several inputs; use --out FOLDER")
+    if out is None and len(inputs) > 1 and inputs[-1] != PIPE and not _is_output(inputs[-1], output_suffixes):
+        _check_last(inputs[-1], wanted, output_suffixes)
     if PIPE in inputs and len(inputs) > 1:
         raise PlanError("'-' (a pipe) cannot be one of several inputs")
     if inputs == [PIPE] and out is None:
@@ -66,7 +69,7 @@ def plan(
         raise PlanError(f"--out {out} is a file; it must be a folder, or end in {' '.join(sorted(output_suffixes))}")
     jobs = []
     taken: dict[str, str] = {}
-    for job in _expand(inputs, out, frozenset(wanted), suffix):
+    for job in _expand(inputs, out, wanted, suffix):
         job = _checked(job)
         key = os.path.realpath(job.target)
         if not job.problem and key in taken:
@@ -74,6 +77,16 @@ def plan(
         taken.setdefault(key, job.source)
         jobs.append(job)
     return jobs
+
+
+def _check_last(name: str, wanted: frozenset[str], output_suffixes: frozenset[str]) -> None:
+    """The last of several inputs may be meant as the output: PlanError before anything is written elsewhere."""
+    path = Path(name)
+    if path.is_dir() and next(_walk(path, wanted), None) is None:
+        raise PlanError(f"{name} is a folder with nothing to code in it; to write into it: --out {name}")
+    if not path.exists() and not _is_glob(name):
+        endings = " ".join(sorted(output_suffixes))
+        raise PlanError(f"{name}: no such file; an output ends in one of: {endings}, and a folder goes behind --out")
 
 
 def _expand(inputs: list[str], out: str | None, wanted: frozenset[str], suffix: str) -> Iterator[Job]:
@@ -129,4 +142,6 @@ def _checked(job: Job) -> Job:
     if not job.problem and job.source != PIPE and job.target != PIPE:
         if os.path.realpath(job.source) == os.path.realpath(job.target):
             return replace(job, problem=f"{job.source}: input and output are the same file")
+    if not job.problem and job.source != PIPE and not os.path.lexists(job.source):
+        return replace(job, problem=f"{job.source}: No such file")
     return job

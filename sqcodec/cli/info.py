@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .common import describe
-from .files import AUDIO_EXTENSIONS, CODE_EXTENSION, PIPE
+from .common import describe, printable
+from .files import CODE_EXTENSION, PIPE
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -35,13 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
             if os.environ.get("SQCODEC_DEBUG"):
                 raise
             failed = True
-            print(f"sqcodec: error: {describe(error, item)}", file=sys.stderr)
+            print(printable(f"sqcodec: error: {describe(error, item)}"), file=sys.stderr)
             continue
         if arguments.json:
             print(json.dumps(values))
         else:
             lines = [f"{key.replace('_', ' ')}: {_text(value)}" for key, value in values.items()]
-            print("\n".join(lines), end="\n\n")
+            print(printable("\n".join(lines)), end="\n\n")
     return 1 if failed else 0
 
 
@@ -49,6 +49,8 @@ def inspect(item: str) -> dict[str, Any]:
     """What `item` is and says. Raises ValueError or OSError."""
     if item == PIPE:
         return {"code_file": "stdin", **_code(sys.stdin.buffer.read())}
+    from sqcodec.audio import SUFFIXES
+
     path = Path(item)
     if path.is_file():
         from sqcodec import container
@@ -60,7 +62,7 @@ def inspect(item: str) -> dict[str, Any]:
         return {"audio_file": item, **_audio(path)}
     if path.exists() and not path.is_dir():
         raise ValueError(f"{item} is neither a file nor a folder")
-    if not path.exists() and path.suffix.lower() in AUDIO_EXTENSIONS | {CODE_EXTENSION}:
+    if not path.exists() and path.suffix.lower() in SUFFIXES | {CODE_EXTENSION}:
         raise FileNotFoundError(f"{item}: No such file")
     return _model(item)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .common import UsageError, positive
+from .common import UsageError, positive, printable
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     for found in examine_folder(folder, arguments.shortest, arguments.jobs):
         if found.problem:
             problems[found.problem] += 1
-            print(f"{found.problem}: {found.path}: {found.note}", file=sys.stderr)
+            print(printable(f"{found.problem}: {found.path}: {found.note}"), file=sys.stderr)
             continue
         speaker = found.path.parent.name
         split = split_of(speaker, shares)

@@ -7,7 +7,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from .common import DEFAULT_MODEL, UsageError, positive
+from .common import DEFAULT_MODEL, UsageError, positive, printable
 
 if TYPE_CHECKING:
     from sqcodec.tokens.worker import ShardResult
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     def report(result: ShardResult, left: int) -> None:
         for entry in result.skipped:
-            print(f"skipped: {entry.path}: {entry.problem}", file=sys.stderr)
+            print(printable(f"skipped: {entry.path}: {entry.problem}"), file=sys.stderr)
         if not arguments.quiet and not result.error:
             speed = result.audio_seconds / max(result.elapsed, 1e-9)
             print(
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         report=report,
     )
     for line in totals.failed:
-        print(f"sqcodec: error: {line}", file=sys.stderr)
+        print(printable(f"sqcodec: error: {line}"), file=sys.stderr)
     if arguments.json:
         print(json.dumps(asdict(totals)))
     else:

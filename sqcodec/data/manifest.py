@@ -14,9 +14,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqcodec.audio import SUFFIXES
+
 FEWEST_SPEAKERS = 10
 """From so many speakers on, speakers are held out rather than clips."""
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".caf", ".au")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def read_manifest(source: str | Path, split: str | None = None) -> list[Clip]:
         clips = [
             Clip(path, speaker=path.parent.name)
             for path in sorted(source.rglob("*"))
-            if path.suffix.lower() in AUDIO_SUFFIXES
+            if path.suffix.lower() in SUFFIXES and path.is_file()
         ]
     elif source.is_file():
         rows = _read_tsv(source) if source.suffix.lower() == ".tsv" else _read_jsonl(source)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from sqcodec.data.manifest import AUDIO_SUFFIXES, name_place
+from sqcodec.audio import SUFFIXES, AudioReader, CutAudioError
+from sqcodec.data.manifest import name_place
 
 SILENCE = 1e-3
 """A clip whose loudest sample is below this (60 dB under full scale) is silent."""
@@ -20,7 +20,7 @@ SILENCE = 1e-3
 
 @dataclass(frozen=True)
 class Finding:
-    """One file: usable where ``problem`` is empty ("broken", "silent", "short", "duplicate")."""
+    """One file: usable where ``problem`` is empty ("broken", "cut", "silent", "short", "duplicate")."""
 
     path: Path
     seconds: float = 0.0
@@ -32,29 +32,26 @@ class Finding:
 
 def examine(path: Path, shortest: float = 0.0) -> Finding:
     """Decodes a file in blocks."""
-    digest, peak, frames = hashlib.sha256(), 0.0, 0
+    digest, peak = hashlib.sha256(), 0.0
     try:
-        with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            for block in file.blocks(blocksize=1 << 18, dtype="float32", always_2d=True):
-                if not np.isfinite(block).all():
-                    return Finding(path, problem="broken", note="samples are not finite numbers")
+        with AudioReader(path) as reader:
+            for block in reader.blocks():
                 peak = max(peak, float(np.abs(block).max()))
-                frames += len(block)
-                digest.update(np.rint(block * 32767).astype(np.int16).tobytes())
-    except (soundfile.LibsndfileError, OSError, ValueError, RuntimeError) as error:
-        return Finding(path, problem="broken", note=str(error))
-    seconds = frames / rate
-    problem = "broken" if not frames else "silent" if peak < SILENCE else "short" if seconds < shortest else ""
-    note = {"broken": "no samples", "silent": f"peak {peak:.1g}", "short": f"{seconds:.2f} s"}.get(problem, "")
+                digest.update(np.rint(block.T * 32767).astype(np.int16).tobytes())
+            seconds, rate = reader.samples_read / reader.sample_rate, reader.sample_rate
+    except (OSError, ValueError) as error:
+        problem = "cut" if isinstance(error, CutAudioError) else "broken"
+        return Finding(path, problem=problem, note=str(error).removeprefix(f"{path}: "))
+    problem = "silent" if peak < SILENCE else "short" if seconds < shortest else ""
+    note = {"silent": f"peak {peak:.1g}", "short": f"{seconds:.2f} s"}.get(problem, "")
     return Finding(path, seconds, rate, digest.hexdigest(), problem, note)
 
 
 def examine_folder(folder: Path, shortest: float = 0.0, jobs: int = 1, pattern: str = "*") -> Iterator[Finding]:
     """The audio files under a folder whose names fit, in a fixed order. Of equal ones (same samples) one is usable."""
-    paths = sorted(path for path in folder.rglob(pattern) if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    paths = sorted(path for path in folder.rglob(pattern) if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
-        raise ValueError(f"No audio under '{folder}' ({', '.join(AUDIO_SUFFIXES)}).")
+        raise ValueError(f"No audio under '{folder}' ({' '.join(sorted(SUFFIXES))}).")
     first: dict[str, Path] = {}
     with ThreadPoolExecutor(jobs) as pool:
         for found in pool.map(lambda path: examine(path, shortest), paths):

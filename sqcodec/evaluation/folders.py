@@ -10,8 +10,6 @@ from .scorers import REFERENCE_RATE
 from .systems import Coded, SystemInfo
 from .utterances import Utterance
 
-_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
-
 
 class Original:
     """What went in: the ceiling of every metric."""
@@ -27,7 +25,7 @@ class Original:
 
 
 class Folder:
-    """`dir:NAME=PATH`: outputs of another system, found as PATH/<clip name>.wav (or flac, ogg, opus, mp3)."""
+    """`dir:NAME=PATH`: outputs of another system, found as PATH/<clip name>.wav (or flac, ogg, ...)."""
 
     def __init__(self, kind: str, setting: str, device: str) -> None:
         self.name, _, path = setting.partition("=")
@@ -36,7 +34,8 @@ class Folder:
             raise ValueError(f"'dir:{setting}': write dir:NAME=PATH.")
         if not self.path.is_dir():
             raise FileNotFoundError(f"No folder '{self.path}' for dir:{self.name}.")
-        self._files = {file.stem: file for file in sorted(self.path.rglob("*")) if file.suffix.lower() in _SUFFIXES}
+        files = sorted(self.path.rglob("*"))
+        self._files = {file.stem: file for file in files if file.suffix.lower() in audio.SUFFIXES}
 
     def info(self) -> SystemInfo:
         newest = max((file.stat().st_mtime_ns for file in self._files.values()), default=0)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sqcodec.audio import load
-from sqcodec.data.manifest import AUDIO_SUFFIXES
+from sqcodec.audio import SUFFIXES, load
 
 from .opinion import dnsmos
 from .recognition import normalise, recogniser
@@ -25,7 +24,7 @@ def judge_folder(folder: str | Path) -> dict[str, float]:
         ValueError: no recordings.
         MissingExtra: a judge is not installed.
     """
-    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in AUDIO_SUFFIXES)
+    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise ValueError(f"No recordings in '{folder}'.")
     rows = [_judge(load(path, REFERENCE_RATE)[0].mean(axis=0)) for path in paths]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sqcodec.cli.files import AUDIO_EXTENSIONS, Job, PlanError, plan
+from sqcodec.audio import SUFFIXES
+from sqcodec.cli.files import Job, PlanError, plan
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +19,7 @@ def corpus(tmp_path, monkeypatch):
 
 
 def pairs(inputs: list[str], out: str | None = None) -> list[tuple[str, str]]:
-    jobs = plan(inputs, out, wanted=AUDIO_EXTENSIONS, suffix=".sqc", output_suffixes=[".sqc"])
+    jobs = plan(inputs, out, wanted=SUFFIXES, suffix=".sqc", output_suffixes=[".sqc"])
     assert not any(job.problem for job in jobs), jobs
     return [(job.source, job.target) for job in jobs]
 
@@ -72,7 +73,7 @@ def test_one_output_for_several_inputs(inputs, out):
 
 def test_two_inputs_with_one_output_are_a_problem_of_the_second():
     Path("in/b.flac").touch()
-    jobs = plan(["in"], None, wanted=AUDIO_EXTENSIONS, suffix=".sqc", output_suffixes=[".sqc"])
+    jobs = plan(["in"], None, wanted=SUFFIXES, suffix=".sqc", output_suffixes=[".sqc"])
     assert [job.source for job in jobs if job.problem] == ["in/b.flac"]
     assert "b.sqc is already the output of in/b.WAV" in str(jobs)
 

@@ -40,7 +40,7 @@ from sqcodec import audio, cli, container
         (["text.wav"], 1, "text.wav: not readable as audio"),
         (["header.wav"], 1, "header.wav: not readable as audio"),
         (["cut.flac"], 1, "cut.flac: "),
-        (["done.sqc", "-o", "x.sqc"], 1, "done.sqc: not readable as audio"),
+        (["done.sqc", "-o", "x.sqc"], 2, "did you mean 'sqcodec decode done.sqc'?"),
         (["in.wav", "/dev/full"], 1, "/dev/full: No space left"),
     ],
 )
@@ -86,7 +86,8 @@ def test_force_overwrites_and_same_file_is_refused(capsys):
     Path("copy.wav").write_bytes(b"old")
     assert decode("in.sqc", "copy.wav") == 1 and Path("copy.wav").read_bytes() == b"old"
     assert decode("in.sqc", "copy.wav", "--force") == 0 and audio.info("copy.wav").num_samples == 3200
-    assert encode("in.sqc", "in.sqc", "--force") == 1
+    Path("link.sqc").symlink_to("in.wav")
+    assert encode("in.wav", "link.sqc", "--force") == 1
     assert "input and output are the same file" in failure(capsys)
 
 
@@ -138,6 +139,6 @@ def test_damaged_code_files_are_refused(tmp_path, capsys):
         assert "bad.sqc: " in failure(capsys)
         assert cli.main(["info", "bad.sqc"]) == 1
         assert "bad.sqc: " in failure(capsys)
-    assert decode("in.wav", "bad.wav") == 1
-    assert "in.wav: not a code file" in failure(capsys)
+    assert decode("in.wav", "bad.wav") == 2
+    assert "did you mean 'sqcodec encode in.wav'?" in failure(capsys)
     assert names(tmp_path) == ["bad.sqc", "in.sqc", "in.wav"]

@@ -29,9 +29,9 @@ def tiny_config(name: str) -> ModelConfig:
     )
 
 
-def program(*arguments: object, **options) -> subprocess.CompletedProcess:
-    """The real program."""
-    command = [sys.executable, "-m", "sqcodec", *map(str, arguments)]
+def program(*arguments: object, code: str = "", **options) -> subprocess.CompletedProcess:
+    """The real program, or ``code`` in a process of its own."""
+    command = [sys.executable, *(["-c", code] if code else ["-m", "sqcodec"]), *map(str, arguments)]
     path = f"{Path(sqcodec.__file__).parent.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.run(command, capture_output=True, env=environment, timeout=120, **options)
