@@ -1,4 +1,4 @@
-"""A model on disk: one folder with ``model.safetensors`` and ``config.toml``. Training state: one file.
+"""A model on disk: one folder with ``model.safetensors`` and ``config.toml``.
 
 Everything is written under a temporary name, synced, then renamed: a crash leaves the previous version.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sqcodec.config import ModelConfig
-from sqcodec.files import published, write_atomically
+from sqcodec.files import write_atomically
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.toml"
@@ -85,14 +85,3 @@ def _digest(file: Any) -> str:
     while block := file.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
-
-
-def save_training_state(path: str | Path, state: dict[str, Any]) -> None:
-    """Writes a training state (tensors, numbers, strings, containers of them)."""
-    with published(path) as partial:
-        torch.save(state, partial)
-
-
-def load_training_state(path: str | Path) -> dict[str, Any]:
-    """What ``save_training_state`` wrote; never unpickles anything but tensors and plain containers."""
-    return torch.load(path, map_location="cpu", weights_only=True)

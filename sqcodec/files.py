@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,4 +51,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
 def remove_partial(folder: Path) -> None:
     """Removes what killed processes left in a folder that nobody else writes to now."""
     for path in folder.glob(f".*{PARTIAL}"):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

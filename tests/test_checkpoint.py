@@ -7,8 +7,9 @@ import os
 import pytest
 import torch
 
-from sqcodec.checkpoint import hash_weights, load_model, load_weights, save_model, save_training_state
+from sqcodec.checkpoint import hash_weights, load_model, load_weights, save_model
 from sqcodec.config import ModelConfig
+from sqcodec.runs import write_state
 
 
 def test_round_trip_and_hash(tiny_config: ModelConfig, tmp_path) -> None:
@@ -44,7 +45,7 @@ def test_missing_and_damaged_files(tiny_config: ModelConfig, tmp_path) -> None:
 
 def test_a_failed_write_keeps_the_previous_state(tmp_path, monkeypatch) -> None:
     path = tmp_path / "state.pt"
-    save_training_state(path, {"step": 1})
+    write_state(path, {"step": 1})
     before = path.read_bytes()
 
     def fail(_: int) -> None:
@@ -52,5 +53,5 @@ def test_a_failed_write_keeps_the_previous_state(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        save_training_state(path, {"step": 2})
+        write_state(path, {"step": 2})
     assert path.read_bytes() == before

@@ -15,6 +15,7 @@ ALLOWED = {
     "audio": set(),
     "container": set(),
     "sharding": set(),
+    "runs": set(),
     "quantizers": {"config", "sharding"},
     "nn": {"config", "quantizers"},
     "losses": {"config", "sharding"},
@@ -28,13 +29,14 @@ ALLOWED = {
     "streaming": {"nn", "checkpoint", "codec"},
     "export": {"nn", "quantizers", "codec"},
     "training": {
-        "config", "nn", "quantizers", "losses", "discriminators", "data", "checkpoint", "registry", "sharding",
+        "config", "nn", "quantizers", "losses", "discriminators", "data", "checkpoint", "registry", "runs",
+        "sharding",
     },
     "study": {"config", "data", "evaluation", "nn", "quantizers", "training"},
     "tokens": {"config", "audio", "data", "registry", "checkpoint", "codec", "vocabulary"},
     "vocabulary": set(),
     "hf": {"config", "nn", "codec"},
-    "lm": {"data", "tokens", "vocabulary", "codec", "audio", "checkpoint"},
+    "lm": {"runs", "data", "tokens", "vocabulary", "codec", "audio", "checkpoint"},
     "evaluation": {"config", "audio", "container", "nn", "quantizers", "registry", "checkpoint", "codec", "data", ""},
 }
 """What each part may import from the package ("" is the package itself); all may import files, and cli everything."""

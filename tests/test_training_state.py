@@ -15,9 +15,10 @@ import torch
 from test_training_kill import SMALL
 from test_training_modes import recipe, rows, train, vp_config
 
-from sqcodec.checkpoint import load_model, load_training_state, save_training_state
+from sqcodec.checkpoint import load_model
 from sqcodec.cli import main
 from sqcodec.files import remove_partial
+from sqcodec.runs import read_state, write_state
 from sqcodec.training import tracker as tracker_module
 from sqcodec.training.adversary import Adversary
 from sqcodec.training.loop import Trainer
@@ -32,12 +33,12 @@ def cache(tmp_path_factory) -> Path:
 
 def save_for_ever(path: Path) -> None:
     for number in range(1, 10_000):
-        save_training_state(path, {"tensors": [torch.full((250_000,), float(number)) for _ in range(4)]})
+        write_state(path, {"tensors": [torch.full((250_000,), float(number)) for _ in range(4)]})
 
 
 def test_a_kill_while_a_state_is_written_leaves_a_whole_one(tmp_path) -> None:
     path, moments, torn = tmp_path / "state.pt", random.Random(3), 0
-    save_training_state(path, {"tensors": [torch.zeros(1)]})
+    write_state(path, {"tensors": [torch.zeros(1)]})
     for _ in range(12):
         process = multiprocessing.get_context("fork").Process(target=save_for_ever, args=(path,))
         process.start()
@@ -48,7 +49,7 @@ def test_a_kill_while_a_state_is_written_leaves_a_whole_one(tmp_path) -> None:
         process.join()
         torn += bool(list(tmp_path.glob(".state.pt.*")))
         remove_partial(tmp_path)
-        tensors = load_training_state(path)["tensors"]
+        tensors = read_state(path)["tensors"]
         assert all((tensor == tensors[0][0]).all() for tensor in tensors)
     assert torn >= 2
 
@@ -167,7 +168,7 @@ def test_a_killed_codebook_fit_goes_on_bit_for_bit(tiny_config, tmp_path, cache)
         time.sleep(0.001)
     process.kill()
     process.join()
-    assert 0 < load_training_state(state)["iteration"] < 12
+    assert 0 < read_state(state)["iteration"] < 12
     fit(tmp_path / "killed", cache)
     books = [load_model(tmp_path / name / "model")[1]["quantizer.codebook"] for name in ("whole", "killed")]
     assert torch.equal(*books) and len(books[0].unique(dim=0)) == 256

@@ -1,7 +1,7 @@
 """Training of a speech language model, on one device, resumable.
 
     RUN/model/        config.json, model.safetensors: SpeechLM.from_pretrained(RUN/model)
-    RUN/state.pt      optimizer and step, to go on from
+    RUN/state.pt      optimizer and step, to go on from; RUN/state.previous.pt: those before
     RUN/metrics.jsonl one line for each report
 """
 
@@ -19,16 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqcodec.checkpoint import load_training_state, save_training_state
-from sqcodec.files import write_atomically
+from sqcodec.files import partial_path, published, write_atomically
 from sqcodec.lm.data import Batches, Clips, divide_clips, text_prefixes
 from sqcodec.lm.model import SpeechLM, SpeechLMConfig
+from sqcodec.runs import Interruption, add_metrics, cut_metrics, has_metrics, load_state, save_state, trainer_lock
 from sqcodec.tokens.dataset import TokenDataset
 from sqcodec.tokens.ngrams import score_orders
 
 _log = logging.getLogger(__name__)
 
-MODEL, STATE, METRICS = "model", "state.pt", "metrics.jsonl"
+MODEL = "model"
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,22 @@ class Scores:
 
 
 def train(tokens: str | Path, run: str | Path, recipe: LMRecipe, device: str = "cpu") -> Scores:
-    """Trains, or goes on with, a run, and scores it at the end.
+    """Trains, or goes on with, a run, and scores it at the end. Ctrl-C and SIGTERM end it after the step and a save.
 
     Raises:
-        ValueError: the run was begun with another recipe or other tokens, or there is too little to train on.
+        ValueError: the run was begun with another recipe or other tokens, another process trains in its folder, its
+            state is damaged, or there is too little to train on.
     """
-    dataset, run = TokenDataset(tokens), Path(run)
+    run = Path(run)
+    run.mkdir(parents=True, exist_ok=True)
+    with trainer_lock(run):
+        return _train(TokenDataset(tokens), run, recipe, device)
+
+
+def _train(dataset: TokenDataset, run: Path, recipe: LMRecipe, device: str) -> Scores:
     info = dataset.info
     clips = divide_clips(dataset, recipe.split, recipe.validation, recipe.text)
     begun = {"recipe": asdict(recipe), "codec_hash": info.weights_hash, "train_clips": len(clips.train)}
-    run.mkdir(parents=True, exist_ok=True)
     _check_begun(run / "recipe.json", begun)
     torch.manual_seed(recipe.seed)
     config = SpeechLMConfig(
@@ -109,36 +115,47 @@ def train(tokens: str | Path, run: str | Path, recipe: LMRecipe, device: str = "
     batches = Batches(dataset, clips.train, prefixes, recipe.length, recipe.batch_size, recipe.seed)
     optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), betas=(0.9, 0.95))
     step, spent = _resume(run, model, optimizer)
+    saved = step
     begin = time.perf_counter() - spent
-    while step < recipe.steps:
-        progress = _progress(step, recipe, time.perf_counter() - begin)
-        if progress >= 1:
-            break
-        rate = _learning_rate(step, progress, recipe)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout of a step does not depend on where a run stopped
-        loss = _step(model, optimizer, batches[step].to(device), recipe)
-        step += 1
-        if step % recipe.report == 0 or step == recipe.steps:
-            elapsed = time.perf_counter() - begin
-            done = step * recipe.batch_size * recipe.length
-            line = {
-                "step": step,
-                "bits": round(loss / math.log(2), 4),
-                "epoch": round(step / batches.per_epoch, 3),
-                "learning_rate": rate,
-                "tokens_per_second": round(done / elapsed, 1),
-                "seconds": round(elapsed, 1),
-            }
-            _report(run, line)
-        if step % recipe.score == 0:
-            _save(run, model, optimizer, step, time.perf_counter() - begin)
-            bits, _ = score_model(model, dataset, clips.validation[:40])
-            _report(run, {"step": step, "validation_bits_of_40_clips": round(bits, 4)})
+    cut_metrics(run, step)
+    with Interruption(lambda: step == saved) as interruption:
+        try:
+            while (progress := _progress(step, recipe, time.perf_counter() - begin)) < 1:
+                rate = _learning_rate(step, progress, recipe)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout does not depend on where a run stopped
+                loss = _step(model, optimizer, batches[step].to(device), recipe)
+                step += 1
+                elapsed = time.perf_counter() - begin
+                if step % recipe.report == 0 or step == recipe.steps:
+                    done = step * recipe.batch_size * recipe.length
+                    line = {
+                        "step": step,
+                        "bits": round(loss / math.log(2), 4),
+                        "epoch": round(step / batches.per_epoch, 3),
+                        "learning_rate": rate,
+                        "tokens_per_second": round(done / elapsed, 1),
+                        "seconds": round(elapsed, 1),
+                    }
+                    _report(run, line)
+                if step % recipe.score == 0:
+                    bits, _ = score_model(model, dataset, clips.validation[:40])
+                    _report(run, {"step": step, "validation_bits_of_40_clips": round(bits, 4)})
+                asked = interruption.asked
+                if asked or step % recipe.score == 0:
+                    _save(run, model, optimizer, step, time.perf_counter() - begin)
+                    saved = step
+                if asked:
+                    interruption.end(asked)
+        except BaseException:
+            _log.error("stopped at step %d of %d; step %d is saved in '%s': the same command continues from there.",
+                       step, recipe.steps, saved, run)  # fmt: skip
+            raise
     _save(run, model, optimizer, step, time.perf_counter() - begin)
     scores = score(model, dataset, clips)
-    _report(run, {"step": step, "final": asdict(scores)})
+    if not has_metrics(run, step, "final"):
+        _report(run, {"step": step, "final": asdict(scores)})
     return scores
 
 
@@ -214,9 +231,9 @@ def _check_begun(path: Path, begun: dict) -> None:
 
 
 def _resume(run: Path, model: SpeechLM, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    if not (run / STATE).is_file():
+    state = load_state(run)
+    if state is None:
         return 0, 0.0
-    state = load_training_state(run / STATE)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     _log.info("going on at step %d", state["step"])
@@ -225,15 +242,18 @@ def _resume(run: Path, model: SpeechLM, optimizer: torch.optim.Optimizer) -> tup
 
 def _save(run: Path, model: SpeechLM, optimizer: torch.optim.Optimizer, step: int, seconds: float) -> None:
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
-    save_training_state(run / STATE, state)
-    partial = run / (MODEL + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    shutil.rmtree(run / MODEL, ignore_errors=True)
-    partial.rename(run / MODEL)
+    save_state(run, state)
+    (run / MODEL).mkdir(exist_ok=True)
+    partial = partial_path(run / MODEL)
+    try:
+        model.save_pretrained(partial)
+        for path in sorted(partial.iterdir()):  # file by file: there is a whole model at every moment
+            with published(run / MODEL / path.name) as target:
+                path.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _report(run: Path, line: dict) -> None:
-    with (run / METRICS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    add_metrics(run, line)
     _log.info("%s", ", ".join(f"{name} {value}" for name, value in line.items()))

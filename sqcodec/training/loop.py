@@ -6,22 +6,18 @@ not stopped, on one process or several.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sqcodec.checkpoint import (
-    load_model,
-    load_training_state,
-    load_weights,
-    save_model,
-    save_training_state,
-)
+from sqcodec.checkpoint import load_model, load_weights, save_model
 from sqcodec.data.augment import Augmentation
 from sqcodec.data.cache import AudioCache, build_cache
 from sqcodec.data.files import AudioFiles
@@ -32,7 +28,8 @@ from sqcodec.files import write_atomically
 from sqcodec.nn import build_network
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.quantizers import VectorPerturbation, VectorQuantizer
-from sqcodec.sharding import alone
+from sqcodec.runs import Interruption, has_state, load_state, save_state, trainer_lock
+from sqcodec.sharding import alone, shared_sum
 from sqcodec.training import vp
 from sqcodec.training.adversary import Adversary
 from sqcodec.training.distributed import barrier, mean_over_processes, world, wrap
@@ -46,13 +43,15 @@ from sqcodec.training.validation import validate
 
 log = logging.getLogger(__name__)
 
-STATE_NAME = "state.pt"
-
 
 class Trainer:
     """One run: its folder holds ``recipe.json``, ``metrics.jsonl``, ``state.pt`` and ``model/`` (the EMA weights).
 
-    With discriminators also ``discriminator/``, with TensorBoard ``tensorboard/``.
+    With discriminators also ``discriminator/``, with TensorBoard ``tensorboard/``. ``state.previous.pt`` is the state
+    before the newest. A trainer holds the folder's lock from its making to the end of ``run``.
+
+    Raises:
+        ValueError: another process trains in the folder, or the recipe does not fit; FileNotFoundError: no corpus.
     """
 
     def __init__(
@@ -64,7 +63,6 @@ class Trainer:
     ) -> None:
         self.recipe, self.folder, self.device = recipe, Path(folder), torch.device(device)
         self.rank, self.processes = world()
-        self.folder.mkdir(parents=True, exist_ok=True)
         data, train = recipe.data, recipe.train
         if data.batch_size % (self.processes * train.accumulate):
             raise ValueError(
@@ -72,6 +70,10 @@ class Trainer:
                 f"({self.processes} x {train.accumulate})."
             )
         rate = recipe.model.sample_rate
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = contextlib.ExitStack()
+        if self.rank == 0:
+            self.lock.enter_context(trainer_lock(self.folder))
         self.sampler, self.validation = build_data(recipe, cache_folder or self.folder / "cache")
         self.batches = Batches(self.sampler, data.workers, self.device, self.rank, self.processes)
         torch.manual_seed(train.seed)
@@ -115,13 +117,26 @@ class Trainer:
         load_weights(self.average, tensors)
 
     def resume(self) -> bool:
-        """Loads the run's state, if it has one."""
-        path = self.folder / STATE_NAME
-        if not path.exists():
+        """Loads the run's state, if it has one: the newest that is whole.
+
+        Raises:
+            ValueError: it is damaged, as is the one before it; or it is of another recipe or another corpus.
+        """
+        state = self._read_state()
+        if state is None:
             return False
-        self._load(load_training_state(path))
+        self._load(state)
         log.info("resumed at step %d", self.step)
         return True
+
+    def _read_state(self) -> dict[str, Any] | None:
+        """The first process first: it puts a damaged state aside."""
+        if self.rank:
+            barrier()
+        state = load_state(self.folder)
+        if not self.rank:
+            barrier()
+        return state
 
     def _load(self, state: dict[str, Any]) -> None:
         load_weights(self.network, state["network"])
@@ -155,7 +170,7 @@ class Trainer:
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             }
             state |= {name: part.state_dict() for name, part in self._parts().items()}
-            save_training_state(self.folder / STATE_NAME, state)
+            save_state(self.folder, state)
             self._save_model()
         self.saved_step = self.step
         barrier()
@@ -166,24 +181,28 @@ class Trainer:
         save_model(self.folder / "model", self.recipe.model, self.average.state_dict(), {"step": str(self.step)})
 
     def run(self) -> None:
-        """Trains from the current step to ``train.steps``. Whatever ends it early, the log's last line says where."""
-        try:
-            self._run()
-        except BaseException as error:
-            self.tracker.end()
-            log.error(
-                "stopped at step %d of %d (%s). The last saved state is that of step %d in '%s': the same command "
-                "continues from there.", self.step, self.recipe.train.steps, _in_words(error), self.saved_step,
-                self.folder,
-            )  # fmt: skip
-            raise
-        self.tracker.end()
+        """Trains from the current step to ``train.steps``. Whatever ends it early, the log's last line says where.
 
-    def _run(self) -> None:
+        Ctrl-C and SIGTERM end it after the step and a save; a second one ends it at once.
+        """
+        with self.lock, Interruption(lambda: self.processes == 1 and self.step == self.saved_step) as interruption:
+            try:
+                self._run(interruption)
+            except BaseException as error:
+                self.tracker.end()
+                log.error(
+                    "stopped at step %d of %d (%s). The last saved state is that of step %d in '%s': the same command "
+                    "continues from there.", self.step, self.recipe.train.steps, _in_words(error), self.saved_step,
+                    self.folder,
+                )  # fmt: skip
+                raise
+            self.tracker.end()
+
+    def _run(self, interruption: Interruption) -> None:
         train = self.recipe.train
         if self.rank == 0:
             write_atomically(self.folder / "recipe.json", json.dumps(self.recipe.to_dict(), indent=1))
-        if not (self.folder / STATE_NAME).exists() and train.steps:
+        if not has_state(self.folder) and train.steps:
             self.save()  # what a rollback goes back to
         elif self.rank == 0 and self._model_step() != self.step:
             self._save_model()  # a crash came between the state and the model
@@ -200,11 +219,21 @@ class Trainer:
             self.step += 1
             if self.step % train.log_every == 0:
                 self._log(audio)
-            if self.step % train.save_every == 0 or self.step == train.steps:
+            asked = self._asked_to_end(interruption)
+            if self.step % train.save_every == 0 or self.step == train.steps or asked:
                 self.save()
+            if asked and self.step < train.steps:
+                interruption.end(asked)
             if self._validation_due():
                 self._validate()
         log.info("done: %d steps, the model is in '%s'", self.step, self.folder)
+
+    def _asked_to_end(self, interruption: Interruption) -> int:
+        """The signal that asked any process to end, or 0: all stop after the same step."""
+        if self.processes == 1:
+            return interruption.asked
+        total = int(shared_sum(torch.tensor(interruption.asked, device=self.device)))
+        return total and (interruption.asked or signal.SIGTERM)
 
     def _validation_due(self) -> bool:
         train = self.recipe.train
@@ -282,7 +311,9 @@ class Trainer:
     def _roll_back(self) -> None:
         """Back to the last saved state, without the step that broke; the state remembers it."""
         bad, earlier = self.step, list(self.rollbacks.skipped)
-        self._load(load_training_state(self.folder / STATE_NAME))
+        state = self._read_state()
+        assert state is not None
+        self._load(state)
         self.rollbacks.skipped = earlier
         self.rollbacks.add(bad, self.folder)
         barrier()

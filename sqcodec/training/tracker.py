@@ -5,7 +5,6 @@ TensorBoard is optional (package ``tensorboard``); ``train.tensorboard = true`` 
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import time
@@ -17,11 +16,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sqcodec.files import write_atomically
+from sqcodec.runs import add_metrics, cut_metrics, has_metrics
 
 log = logging.getLogger(__name__)
 
-METRICS_NAME = "metrics.jsonl"
 SHOWN = ("total", "mel", "discriminator")
 """On the bar."""
 CLOCK = "audio_seconds_per_second"
@@ -46,12 +44,8 @@ class Tracker:
     def begin(self, step: int) -> None:
         """Starts the clock at a step, and a bar where the output is a terminal. What was written of later steps goes:
         they will come again."""
-        path = self.folder / METRICS_NAME
-        if self.speaks and path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if (row := _row(line)) is not None and row["step"] <= step]
-            if kept != lines:
-                write_atomically(path, "".join(line + "\n" for line in kept))
+        if self.speaks:
+            cut_metrics(self.folder, step)
         if self.speaks and sys.stderr.isatty() and self.bar is None:
             self.bar = tqdm(total=self.steps, file=sys.stderr, unit="step", dynamic_ncols=True)
         if self.bar is not None:
@@ -67,9 +61,7 @@ class Tracker:
 
     def has(self, step: int, name: str) -> bool:
         """Whether a row of a step with this number was written."""
-        path = self.folder / METRICS_NAME
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return any(row is not None and row["step"] == step and name in row for row in map(_row, lines))
+        return has_metrics(self.folder, step, name)
 
     def clear(self) -> None:
         """Forgets what was added since the last line."""
@@ -113,8 +105,7 @@ class Tracker:
             return
         values = " ".join(f"{name} {value:.4g}" for name, value in row.items())
         log.info("step %d of %d %s%s", step, self.steps, values, note)
-        with (self.folder / METRICS_NAME).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **row}) + "\n")
+        add_metrics(self.folder, {"step": step, **row})
         if self.writer is not None:
             for name, value in row.items():
                 self.writer.add_scalar(name, value, step)
@@ -129,11 +120,3 @@ class Tracker:
         image = (spectrum.clamp_min(1e-4).log10() + 4.0) / 6.0
         self.writer.add_image(name, image.clamp(0, 1).flip(0)[None], step)
         self.writer.flush()
-
-
-def _row(line: str) -> dict[str, Any] | None:
-    """A line of metrics.jsonl; None where a crash cut it."""
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:
-        return None

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sqcodec.checkpoint import load_training_state, save_training_state
 from sqcodec.data.segments import SegmentSampler
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.quantizers import VectorPerturbation, VectorQuantizer
 from sqcodec.quantizers.kmeans import Fit, fit_codes
+from sqcodec.runs import read_state, write_state
 from sqcodec.sharding import alone, first_of, world
 
 log = logging.getLogger(__name__)
@@ -104,20 +104,20 @@ def fit_codebook(
     latents_path, fit_path = folder / f"latents.{rank}-of-{size}.pt", folder / "fit.pt"
     count = -(-per_code * quantizer.codebook_size // size)
     if latents_path.exists():
-        latents = load_training_state(latents_path)["latents"]
+        latents = read_state(latents_path)["latents"]
     else:
         latents = collect_latents(network, sampler, count, quantizer.codebook.device)
-        save_training_state(latents_path, {"latents": latents})
+        write_state(latents_path, {"latents": latents})
     fit: Fit | None = None
     if fit_path.exists():
-        state = load_training_state(fit_path)
+        state = read_state(fit_path)
         fit = Fit(state["codes"], state["iteration"], state["error"])
         log.info("continuing behind iteration %d", fit.iteration)
     for better in fit_codes(latents, quantizer.codebook_size, iterations, seed, start=fit):
         fit = better
         if rank == 0:
             log.info("iteration %d of %d, mean distance %.5f", fit.iteration, iterations, fit.error)
-            save_training_state(fit_path, {"codes": fit.codes, "iteration": fit.iteration, "error": fit.error})
+            write_state(fit_path, {"codes": fit.codes, "iteration": fit.iteration, "error": fit.error})
     assert fit is not None
     quantizer.set_codebook(fit.codes.to(quantizer.codebook.device))
     return fit

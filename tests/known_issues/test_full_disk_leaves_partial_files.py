@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sqcodec.checkpoint import save_training_state
 from sqcodec.files import published, remove_partial, write_atomically
+from sqcodec.runs import write_state
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ def small_disk() -> Iterator[None]:
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, small_disk) -> None:
     text, state = tmp_path / "recipe.json", tmp_path / "state.pt"
     write_atomically(text, "old")
-    save_training_state(state, {"step": 1})
+    write_state(state, {"step": 1})
     before = state.read_bytes()
     with pytest.raises(OSError, match=r"recipe\.json"):
         write_atomically(text, b"x" * 20_000)
     with pytest.raises((OSError, RuntimeError)):
-        save_training_state(state, {"step": torch.zeros(20_000)})
+        write_state(state, {"step": torch.zeros(20_000)})
     assert text.read_text() == "old" and state.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.json", "state.pt"]
 

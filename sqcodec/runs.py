@@ -1,0 +1,210 @@
+"""A run folder, for every trainer: one trainer at a time, a checked state and the one before it, metrics, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import pickle
+import signal
+import socket
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from sqcodec.files import published, remove_partial, write_atomically
+
+log = logging.getLogger(__name__)
+
+STATE_NAME, PREVIOUS_NAME, DAMAGED_NAME = "state.pt", "state.previous.pt", "state.damaged.pt"
+LOCK_NAME = ".lock"
+METRICS_NAME = "metrics.jsonl"
+
+
+# ---- state
+
+
+def write_state(path: str | Path, state: dict[str, Any]) -> None:
+    """Writes tensors, numbers, strings and containers of them; the file has checksums."""
+    with published(path) as partial:
+        torch.save(state, partial)
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """What ``write_state`` wrote; nothing but tensors and plain containers is ever unpickled.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, by a single bit too.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:  # torch writes the CRC-32 of every part, and does not look at it
+            damaged = file.testzip()
+        if damaged:
+            raise ValueError(f"the checksum of {damaged} is wrong")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except (OSError, MemoryError):
+        raise
+    except (ValueError, RuntimeError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zipfile.LargeZipFile,
+            pickle.UnpicklingError) as error:  # fmt: skip
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"'{path}' is damaged: {reason}") from None
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Writes a run's state; the one before it is kept beside it."""
+    path, previous = folder / STATE_NAME, folder / PREVIOUS_NAME
+    with published(path) as partial:
+        torch.save(state, partial)
+        if path.exists():  # a second name, so that there is a state at every moment
+            with published(previous) as second:
+                os.link(path, second)
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """The newest state of a run that is whole, with a warning where that is the one before; None where there is none.
+
+    A damaged state is renamed to ``state.damaged.pt``: it never takes the place of a whole one.
+
+    Raises:
+        ValueError: all there are are damaged.
+    """
+    path, previous = folder / STATE_NAME, folder / PREVIOUS_NAME
+    try:
+        return read_state(path)
+    except FileNotFoundError:
+        if not previous.exists():
+            return None
+        problem = f"'{path}' is missing"
+    except ValueError as error:
+        problem = str(error)
+        os.replace(path, folder / DAMAGED_NAME)
+    try:
+        state = read_state(previous)
+    except (ValueError, FileNotFoundError):
+        raise ValueError(
+            f"{problem}; there is no whole state before it. The weights in '{folder / 'model'}' are as last "
+            f"saved; to train again, take another folder or remove '{folder}'."
+        ) from None
+    log.warning("%s: going on from the state before it, of step %s", problem, state.get("step"))
+    return state
+
+
+def has_state(folder: Path) -> bool:
+    return (folder / STATE_NAME).exists() or (folder / PREVIOUS_NAME).exists()
+
+
+# ---- one trainer
+
+
+@contextlib.contextmanager
+def trainer_lock(folder: Path) -> Iterator[None]:
+    """Keeps a second trainer off a folder; a lock of a dead process is none. What killed ones left half is removed.
+
+    Raises:
+        ValueError: another process trains there; the message says which.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    path = folder / LOCK_NAME
+    # "a": opening must not erase who holds it. The lock is the process's, not its workers': it ends when it ends.
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise ValueError(
+                f"'{folder}' is being trained by {holder}: wait until it is done, end it, or give another --out."
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        for inner in (folder, *(part for part in folder.iterdir() if part.is_dir())):
+            remove_partial(inner)
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+# ---- metrics
+
+
+def cut_metrics(folder: Path, step: int) -> None:
+    """Removes the lines of later steps, which will come again, and what a crash left half."""
+    path = folder / METRICS_NAME
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if (row := _row(line)) is not None and row["step"] <= step]
+        if kept != lines:
+            write_atomically(path, "".join(line + "\n" for line in kept))
+
+
+def add_metrics(folder: Path, row: dict[str, Any]) -> None:
+    """Appends a line."""
+    with (folder / METRICS_NAME).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def has_metrics(folder: Path, step: int, name: str) -> bool:
+    """Whether a line of a step has this number."""
+    path = folder / METRICS_NAME
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return any(row is not None and row["step"] == step and name in row for row in map(_row, lines))
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None where a crash cut it."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) and "step" in row else None
+
+
+# ---- signals
+
+
+class Interruption(contextlib.AbstractContextManager["Interruption"]):
+    """Within the block Ctrl-C (SIGINT) and SIGTERM only set ``asked``: the run finishes its step, saves, and ends.
+
+    A second one ends the run at once; so does the first where ``nothing_to_save()``. Outside the main thread signals
+    are left alone.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, nothing_to_save: Callable[[], bool]) -> None:
+        self.nothing_to_save, self.asked = nothing_to_save, 0
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked or self.nothing_to_save():
+            self.end(number)
+        self.asked = number
+        log.warning("%s: after this step the run is saved and ends (once more: at once)", signal.Signals(number).name)
+
+    def end(self, number: int) -> None:
+        """Raises what the signal stands for."""
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
