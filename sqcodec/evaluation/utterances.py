@@ -36,7 +36,8 @@ def list_utterances(source: str | Path, split: str | None = None, limit: int | N
         source: manifest file or folder of audio. Speakers of a folder are the names of its folders; who speaks in the
             files right under it is not known.
         split: keep this split only (manifests; a folder has none).
-        limit: keep this many: one of each speaker, then a second one of those that have two, and so on.
+        limit: keep this many: one of each speaker, or of speakers spread evenly over the list where there are more;
+            then a second one of those that have two, and so on.
     Raises:
         FileNotFoundError, ValueError: as `read_manifest`; or limit is below 1.
     """
@@ -66,11 +67,16 @@ def _spread(clips: list[Clip], limit: int) -> list[Clip]:
     groups: dict[str, list[int]] = defaultdict(list)
     for index, clip in enumerate(clips):
         groups[clip.speaker].append(index)
-    turns = []
+    turns: dict[int, list[int]] = defaultdict(list)
     for group in groups.values():
         order = np.argsort(np.arange(len(group)) * 0.618034 % 1, kind="stable")  # spread over the list, how many ever
-        turns += [(turn, group[at]) for turn, at in enumerate(order)]
-    return [clips[index] for index in sorted(index for _, index in sorted(turns)[:limit])]
+        for turn, at in enumerate(order):
+            turns[turn].append(group[at])
+    chosen: list[int] = []
+    for turn in turns.values():
+        count = min(limit - len(chosen), len(turn))
+        chosen += [turn[int(at * len(turn) / count)] for at in range(count)]
+    return [clips[index] for index in sorted(chosen)]
 
 
 def _safe(text: str) -> str:

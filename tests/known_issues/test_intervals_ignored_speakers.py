@@ -58,3 +58,5 @@ def test_a_limit_takes_as_many_speakers_as_it_can(tmp_path: Path) -> None:
     (tmp_path / "manifest.tsv").write_text("\n".join(lines) + "\n")
     chosen = [clip.speaker for clip in list_utterances(tmp_path / "manifest.tsv", limit=7)]
     assert chosen == ["big"] * 3 + ["s0", "s1", "s2", "s3"]
+    chosen = [clip.speaker for clip in list_utterances(tmp_path / "manifest.tsv", limit=2)]
+    assert chosen == ["big", "s1"]
