@@ -14,7 +14,7 @@ import soundfile
 
 from .images import peak_level, spectrogram_png
 from .plots import PALETTE, Axis, Point, Series, axis_for, plot, strips
-from .report import breakdown, comparisons, heading, how_averaged, kbps, num_coded, number, problems
+from .report import ONE_SPEAKER, breakdown, comparisons, heading, how_averaged, kbps, num_coded, number, problems
 from .results import Results, Row
 from .work import clip_path
 
@@ -297,20 +297,21 @@ def _comparisons(results: Results) -> str:
 
 
 def _breakdown(results: Results, by: str) -> str:
-    return _details(f"By {by}", f"{len(results.breakdowns.get(by, {}))} groups", breakdown(results, by))
+    note = f"<p class='soft'>{ONE_SPEAKER}</p>"
+    return _details(f"By {by}", f"{len(results.breakdowns.get(by, {}))} groups", breakdown(results, by), note)
 
 
 def _details(title: str, summary: str, rows: list[list[str]], note: str = "") -> str:
     """A table that opens on a click; the second column is text. Nothing where there are no rows."""
     if not rows:
         return ""
-    body = [
-        "".join(f"<td{' class=' + repr('text') if at == 1 else ''}>{escape(x)}</td>" for at, x in enumerate(row))
-        for row in rows[1:]
-    ]
+    head, *body = (
+        "".join(f"<{tag}{' class=text' if at == 1 else ''}>{escape(text)}</{tag}>" for at, text in enumerate(row))
+        for tag, row in zip(["th", *["td"] * len(rows)], rows, strict=False)
+    )
     return (
-        f"<h2>{title}</h2><details><summary>{summary}</summary><div class='scroll'><table><thead><tr>{_heads(rows[0])}"
-        f"</tr></thead><tbody><tr>{'</tr><tr>'.join(body)}</tr></tbody></table></div>{note}</details>"
+        f"<h2>{title}</h2><details><summary>{summary}</summary><div class='scroll'><table><thead>"
+        f"<tr>{head}</tr></thead><tbody><tr>{'</tr><tr>'.join(body)}</tr></tbody></table></div>{note}</details>"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from .results import Results
 
 MAX_FAILURES_SHOWN = 20
+ONE_SPEAKER = "Where there is one speaker, the interval is over clips and says nothing of other speakers."
 
 
 def markdown(results: Results) -> str:
@@ -28,8 +29,9 @@ def markdown(results: Results) -> str:
         "",
     ]
     parts += _left_out(results) + _failures(results) + _costs(results) + _codebooks(results)
-    for title, rows in (("Paired comparison", comparisons(results)), ("By corpus", breakdown(results, "corpus"))):
-        parts += [f"## {title}", "", *_table(rows), ""] if rows else []
+    pairs, groups = comparisons(results), breakdown(results, "corpus")
+    parts += ["## Paired comparison", "", *_table(pairs), ""] if pairs else []
+    parts += ["## By corpus", "", *_table(groups), "", ONE_SPEAKER, ""] if groups else []
     parts += ["## Versions", "", ", ".join(f"{name} {value}" for name, value in results.versions.items()), ""]
     tools = {v for info in results.systems.values() for v in (f"{k}: {x}" for k, x in info["versions"].items())}
     if tools:

@@ -73,9 +73,9 @@ def _spread(clips: list[Clip], limit: int) -> list[Clip]:
         for turn, at in enumerate(order):
             turns[turn].append(group[at])
     chosen: list[int] = []
-    for turn in turns.values():
-        count = min(limit - len(chosen), len(turn))
-        chosen += [turn[int(at * len(turn) / count)] for at in range(count)]
+    for indices in turns.values():
+        count = min(limit - len(chosen), len(indices))
+        chosen += [indices[at * len(indices) // count] for at in range(count)]
     return [clips[index] for index in sorted(chosen)]
 
 
