@@ -5,6 +5,7 @@ Letters: B batch (or channels), T samples, N tokens.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sqcodec import registry
-from sqcodec.audio import resample
+from sqcodec.audio import load, resample
 from sqcodec.checkpoint import hash_weights, load_model, load_weights, save_model
 from sqcodec.config import ModelConfig
 from sqcodec.nn import FrameNetwork, Network, build_network
@@ -75,6 +76,8 @@ class Codec:
     ) -> Codec:
         """Loads a model by name (``sqcodec models`` lists them) or from a model or run folder.
 
+        Args:
+            device: "cpu", "cuda", "cuda:1", ..., or "auto": the GPU where there is one.
         Raises:
             ValueError: unknown name, damaged file, or weights that do not fit; the message says which.
         """
@@ -82,11 +85,27 @@ class Codec:
         config, tensors, _ = load_model(folder)
         network = build_network(config)
         load_weights(network, tensors)
-        return cls(network.to(device), config.name or folder.name, hash_weights(folder), precision, compiled)
+        network.to(pick_device(device))
+        return cls(network, config.name or folder.name, hash_weights(folder), precision, compiled)
 
     def save_pretrained(self, folder: str | Path, metadata: dict[str, str] | None = None) -> None:
         """Writes ``model.safetensors`` (float32) and ``config.toml``."""
         self.weights_hash = save_model(folder, self.config, self.network.state_dict(), metadata)
+
+    def to(self, device: str | torch.device) -> Codec:
+        """Moves the network, as ``torch.nn.Module.to`` does; itself. Streams that are open stay where they began."""
+        self.network.to(pick_device(device))
+        for name in ("encoder_steps", "decoder_steps", "_prepared_network"):
+            self.__dict__.pop(name, None)
+        return self
+
+    def __repr__(self) -> str:
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        return (
+            f"Codec({self.name!r}: {self.sample_rate} Hz, {self.token_rate:.4g} tokens a second of "
+            f"{self.codebook_size}, {self.bit_rate / 1000:.3g} kbit/s, {parameters / 1e6:.3g} M parameters, "
+            f"{self.precision}, {self.device})"
+        )
 
     @property
     def config(self) -> ModelConfig:
@@ -171,17 +190,23 @@ class Codec:
         whole, rest = divmod(length, self._chunk_length)
         return (whole * self._chunk_length + self.network.pad_length(rest)) // self.hop_length
 
-    def encode(self, samples: Samples, sample_rate: int | None = None) -> Tensor:
+    def encode(self, samples: Samples | str | os.PathLike[str], sample_rate: int | None = None) -> Tensor:
         """Samples to tokens.
 
         Args:
-            samples: [T] or [B, T], numpy or torch; float in [-1, 1], or int16. Each row is coded by itself.
-            sample_rate: Hz; resampled where it is not the model's. None means the model's.
+            samples: [T] or [B, T], numpy or torch; float in [-1, 1], or int16. Each row is coded by itself. Or the path
+                of an audio file, whose channels are the rows.
+            sample_rate: Hz; resampled where it is not the model's. None means the model's, or the file's.
         Returns:
             int64 [B, N].
         Raises:
-            ValueError: no samples, more than two dimensions, or values that are not finite.
+            ValueError: no samples, more than two dimensions, more rows than samples, or values that are not finite;
+                a file that is not whole (``sqcodec.audio.load`` says which).
         """
+        if isinstance(samples, (str, os.PathLike)):
+            if sample_rate is not None:
+                raise ValueError(f"sample_rate is {sample_rate}: a file says its own; give samples, or the path alone.")
+            samples, sample_rate = load(samples)
         array = self._prepared(samples, sample_rate)
         return torch.from_numpy(np.concatenate(list(self.encode_blocks([array])), axis=1))
 
@@ -197,7 +222,7 @@ class Codec:
             ValueError: no tokens, a token outside the codebook, or more samples asked for than tokens carry.
         """
         array = _to_tokens(tokens)
-        blocks = list(self.decode_blocks(array, max(self._carried(array), 0) if length is None else length))
+        blocks = list(self.decode_blocks(array, self._all_carried(array) if length is None else length))
         return torch.from_numpy(np.concatenate(blocks, axis=1))
 
     @torch.inference_mode()
@@ -230,7 +255,7 @@ class Codec:
             if array.shape[0] != 1:
                 raise ValueError(f"An item has shape {list(array.shape)}: each must be one channel, [N].")
         if lengths is None:
-            wanted = [max(self._carried(array), 0) for array in arrays]
+            wanted = [self._all_carried(array) for array in arrays]
         else:
             wanted = list(lengths)
             if len(wanted) != len(items):
@@ -375,6 +400,15 @@ class Codec:
         per_frame = self.config.transformer.tokens_per_frame
         return tokens.shape[1] // per_frame * per_frame * self.hop_length - self.lookahead
 
+    def _all_carried(self, tokens: np.ndarray) -> int:
+        """``_carried`` of tokens that are enough for a sample."""
+        carried = self._carried(tokens)
+        if carried < 1:
+            per_frame = self.config.transformer.tokens_per_frame
+            least = (self.lookahead // (self.hop_length * per_frame) + 1) * per_frame
+            raise ValueError(f"{tokens.shape[1]} tokens are too few to decode: {self.name!r} needs {least} or more.")
+        return carried
+
     def _check_carried(self, tokens: np.ndarray, length: int) -> None:
         carried = self._carried(tokens)
         if length > carried:
@@ -395,6 +429,13 @@ class Codec:
         samples = chunk if kept is None else np.concatenate([kept, chunk], axis=1)
         features = self._prepared_network.encode_features(torch.from_numpy(samples).to(self.device)[:, None], length)
         return self.network.quantizer.encode(features).cpu().numpy()[:, -(chunk.shape[1] // self.hop_length) :]
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """The device of that name; "auto" is the GPU where PyTorch finds one, else the CPU."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
 
 
 def _tail(kept: np.ndarray | None, chunk: np.ndarray, context: int) -> np.ndarray | None:
@@ -422,6 +463,11 @@ def _to_float(samples: Samples) -> np.ndarray:
     array = np.ascontiguousarray(array[None] if array.ndim == 1 else array, dtype=np.float32)
     if array.ndim != 2 or array.shape[1] == 0:
         raise ValueError(f"Samples have shape {list(array.shape)}: [T] or [B, T] with at least one is needed.")
+    if array.shape[0] > array.shape[1]:
+        raise ValueError(
+            f"Samples have shape {list(array.shape)}, more rows than samples: channels first, please, [C, T]. "
+            "sqcodec.audio.load reads files so; of what soundfile.read returns take the transpose, samples.T."
+        )
     if not np.isfinite(array).all():
         raise ValueError("Samples contain values that are not finite (NaN or infinity): replace them first.")
     return array

@@ -17,6 +17,8 @@ else:
 
 SHIPPED_DIR = Path(__file__).parent / "models"
 DEFAULT_MODEL = "speech-3k"
+TOKEN_MODEL = "speech-1k"
+"""For language models."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:
+        if getattr(arguments, "device", "") == "auto":
+            from sqcodec.codec import pick_device
+
+            arguments.device = str(pick_device("auto"))
         return arguments.run(arguments)
     except UsageError as error:
         print(printable(f"sqcodec {arguments.verb}: {error}"), file=sys.stderr)

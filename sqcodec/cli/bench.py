@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .common import DEFAULT_MODEL, load_codec, positive
+from .common import DEFAULT_MODEL, add_device, load_codec, positive
 
 if TYPE_CHECKING:
     from sqcodec.codec import Codec
@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="example: sqcodec bench --threads 2 --peers encodec mimi dac",
     )
     parser.add_argument("--model", metavar="NAME|FOLDER", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...; default: cpu")
+    add_device(parser)
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="CPU threads; default: 1")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of a clip; default: 10")
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="clips at once; default: 1")

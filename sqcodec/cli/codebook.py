@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .common import positive
+from .common import add_device, positive
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--iterations", type=positive, default=20, metavar="N", help="of K-means; default: 20")
     parser.add_argument("--latents-per-code", type=positive, default=32, metavar="N", help="default: 32")
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; default: cpu")
+    add_device(parser)
     parser.set_defaults(run=run)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sqcodec.container import CodeHeader
 
 DEFAULT_MODEL = "speech-3k"
+TOKEN_MODEL = "speech-1k"
+"""For language models."""
 
 
 class UsageError(Exception):
@@ -96,7 +98,7 @@ def add_coding_options(parser: argparse.ArgumentParser, default_model: str | Non
         default=default_model,
         help=help_model + (default_model or "the model that the code file names"),
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; default: cpu")
+    add_device(parser)
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
     parser.add_argument(
         "--precision",
@@ -111,6 +113,12 @@ def add_coding_options(parser: argparse.ArgumentParser, default_model: str | Non
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.add_argument("--json", action="store_true", help="one JSON object per file on stdout")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device. `main` puts a real device in the place of "auto"."""
+    text = "cpu, cuda, cuda:1, ..., or auto: the GPU where there is one; default: cpu"
+    parser.add_argument("--device", default="cpu", help=text)
 
 
 def positive(text: str) -> int:

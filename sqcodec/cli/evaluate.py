@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from .common import UsageError, positive, printable
+from .common import UsageError, add_device, positive, printable
 
 _EXAMPLE = """examples:
   sqcodec evaluate clips/ --model speech-3k --baselines opus:6,codec2:3200 --out report
@@ -43,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="a folder; resumed if it exists")
     parser.add_argument("--jobs", type=positive, default=0, metavar="N", help="processes; default: all cores")
-    parser.add_argument("--device", default="cpu", help="where models run; default: cpu")
+    add_device(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
 
@@ -52,6 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluates, writes the reports, prints the table. Exit 1 where a model failed on a clip."""
     if (arguments.folder is None) == (arguments.manifest is None):
         raise UsageError("name a FOLDER of audio files or a --manifest, one of the two")
+    from sqcodec.evaluation.extras import require
+
+    require("scipy", "eval", "evaluate")
     from sqcodec.evaluation.evaluate import Options, evaluate
     from sqcodec.evaluation.publish import publish
     from sqcodec.evaluation.scorers import all_metrics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .common import UsageError, positive
+from .common import UsageError, add_device, positive
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     train.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
     train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of the recipe")
     train.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
-    train.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; default: cpu")
+    add_device(train)
     train.set_defaults(run=run_train)
 
     speak = actions.add_parser(

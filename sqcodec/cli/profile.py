@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from .common import DEFAULT_MODEL, positive
+from .common import DEFAULT_MODEL, add_device, positive
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -14,7 +14,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "profile", help="parameters, multiply-accumulates, speed, memory and latency of a model"
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|FOLDER", help=f"default: {DEFAULT_MODEL}")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...; default: cpu")
+    add_device(parser)
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of the clip; default: 10")
     parser.add_argument(
         "--threads", type=positive, action="append", metavar="N", help="may be given again; default: 1 and all cores"

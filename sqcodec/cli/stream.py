@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .common import DEFAULT_MODEL, UsageError, binary_stdout, load_codec, positive
+from .common import DEFAULT_MODEL, UsageError, add_device, binary_stdout, load_codec, positive
 from .pcm import PCMReader, PCMWriter
 from .token_stream import TokenFormat, read_header, read_records
 
@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--rate", type=positive, metavar="HZ", help="of raw audio; default: the model's")
     parser.add_argument("--channels", type=positive, default=1, metavar="N", help="of raw audio; default: 1")
     parser.add_argument("--model", metavar="NAME|FOLDER", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; default: cpu")
+    add_device(parser)
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="CPU threads; default: 1")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the large layers")
     parser.set_defaults(run=run)

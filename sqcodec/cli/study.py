@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from .common import add_device
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
@@ -19,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="results, tables and plots")
     parser.add_argument("--cache", metavar="DIR", help="where decoded audio is kept (default: in --out)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe entry")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...; default: cpu, one thread")
+    add_device(parser)
     parser.add_argument("--retry", action="store_true", help="run again what failed")
     parser.add_argument("--report-only", action="store_true", help="write tables and plots of what there is")
     parser.add_argument("--no-plots", action="store_true", help="tables only (plots need matplotlib)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .common import DEFAULT_MODEL, load_codec, positive
+from .common import DEFAULT_MODEL, add_device, load_codec, positive
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--split", metavar="NAME", help="only this split of the manifest")
     parser.add_argument("--clips", type=positive, default=300, metavar="N", help="spread over the corpus; default: 300")
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; default: cpu")
+    add_device(parser)
     parser.add_argument("--json", action="store_true", help="all numbers as JSON, in place of the table")
     parser.set_defaults(run=run)
 
@@ -31,6 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print; exit status."""
     import json
 
+    from sqcodec.evaluation.extras import require
+
+    require("sklearn", "lm", "token-report")
     from sqcodec.tokens.quality import choose_clips, measure_quality, quality_table
 
     clips = choose_clips(Path(arguments.manifest), arguments.split, arguments.clips)

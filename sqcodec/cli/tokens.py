@@ -7,7 +7,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from .common import DEFAULT_MODEL, UsageError, positive, printable
+from .common import TOKEN_MODEL, UsageError, add_device, positive, printable
 
 if TYPE_CHECKING:
     from sqcodec.tokens.worker import ShardResult
@@ -21,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Codes every clip of a manifest (.jsonl, .tsv) or folder into shards with ids, speakers, texts and "
         "true lengths. Started again it goes on where it stopped. A clip that cannot be read is reported and skipped; "
         "engine and number of workers do not change the output.",
-        epilog="examples: sqcodec tokens corpus.tsv --out tokens --model speech-3k | "
+        epilog="examples: sqcodec tokens corpus.tsv --out tokens --model speech-1k | "
         "sqcodec tokens recordings/ --out tokens --format webdataset --engine ray --workers 32",
     )
     parser.add_argument("manifest", metavar="MANIFEST|FOLDER")
@@ -32,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default="parquet",
         help="default: parquet. All but npz need the extra 'tokens'",
     )
-    parser.add_argument("--model", metavar="NAME|FOLDER", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
+    parser.add_argument("--model", metavar="NAME|FOLDER", default=TOKEN_MODEL, help=f"default: {TOKEN_MODEL}")
     parser.add_argument("--split", metavar="NAME", help="only this split of the manifest")
     parser.add_argument(
         "--engine",
@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--shard-clips", type=positive, default=500, metavar="N", help="most clips a shard")
     parser.add_argument("--shard-hours", type=float, default=2.0, metavar="H", help="most audio a shard, about")
     parser.add_argument("--retry-skipped", action="store_true", help="do shards with skipped clips over")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; default: cpu")
+    add_device(parser)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--json", action="store_true", help="the totals as JSON on stdout")
     parser.add_argument("-q", "--quiet", action="store_true", help="no line for each shard")

@@ -6,6 +6,8 @@ import argparse
 import os
 import sys
 
+from .common import add_device
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
@@ -23,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--cache", metavar="DIR", help="where decoded audio is kept (default: in the run folder)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe entry")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; default: cpu")
+    add_device(parser)
     parser.set_defaults(run=run)
 
 

@@ -96,7 +96,10 @@ def make_system(text: str, device: str = "cpu") -> System:
     """
     kind, _, setting = text.partition(":")
     if kind not in _KINDS:
-        raise ValueError(f"Unknown system '{text}'. The kinds are: {', '.join(_KINDS)} (as in opus:6).")
+        raise ValueError(
+            f"Unknown system '{text}'. The kinds are: {', '.join(_KINDS)}, as in opus:6; EnCodec, "
+            "DAC and Mimi are hf:FOLDER, a folder of their weights."
+        )
     module, name = _KINDS[kind]
     factory = getattr(importlib.import_module(f"{__package__}.{module}"), name)
     return factory(kind, setting, device)

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from sqcodec.tokens.formats import shard_format
 from sqcodec.tokens.plan import DATA, NOTES, Plan, ShardTask, make_plan
 from sqcodec.tokens.records import TokenInfo
 from sqcodec.tokens.worker import ShardResult
+
+log = logging.getLogger(__name__)
 
 INDEX = "tokens.json"
 SKIPPED = "skipped.jsonl"
@@ -48,7 +51,7 @@ def tokenize(
     manifest: str | Path,
     out: str | Path,
     *,
-    model: str | Path = registry.DEFAULT_MODEL,
+    model: str | Path = registry.TOKEN_MODEL,
     format: str = "parquet",
     engine: str = "local",
     workers: int = 1,
@@ -85,15 +88,14 @@ def tokenize(
     tasks = list(_tasks(plan, out, format, str(folder.resolve()), device, info))
     _claim(out, plan, info, format)
     mine = [task for task in tasks if (task.number - part[0] + 1) % part[1] == 0]
-    todo = [task for task in mine if not _is_done(task, retry_skipped)]
+    todo = [task for task in mine if (note := _done(task)) is None or (retry_skipped and note.skipped)]
     failed = []
     for count, result in enumerate(run_tasks(engine, todo, workers) if todo else (), start=1):
         if result.error:
             failed.append(f"{tasks[result.number].name}: {result.error}")
         if report is not None:
             report(result, len(todo) - count)
-    notes = [(task, ShardResult.from_note(task.number, task.note_path.read_text("utf-8"))) for task in tasks
-             if _is_done(task, False)]  # fmt: skip
+    notes = [(task, note) for task in tasks if (note := _done(task)) is not None]
     totals = Totals(
         clips=sum(note.clips for _, note in notes),
         tokens=sum(note.tokens for _, note in notes),
@@ -126,11 +128,19 @@ def model_info(folder: Path, precision: Precision = "float32") -> TokenInfo:
 
 
 def read_index(folder: str | Path) -> dict:
-    """``tokens.json`` of a corpus. FileNotFoundError where there is none."""
+    """``tokens.json`` of a corpus. FileNotFoundError where there is none, ValueError where it is damaged."""
     path = Path(folder) / INDEX
     if not path.is_file():
         raise FileNotFoundError(f"'{folder}' is not a folder of 'sqcodec tokens': it has no {INDEX}.")
-    return json.loads(path.read_text("utf-8"))
+    try:
+        index = json.loads(path.read_text("utf-8"))
+        TokenInfo.from_json(json.dumps(index))
+        sound = {"format", "digest", "shards", "complete"} <= index.keys()
+    except (ValueError, TypeError, KeyError, AttributeError):
+        sound = False
+    if not sound:
+        raise ValueError(f"'{path}' is damaged: remove it and run 'sqcodec tokens' again; whole shards are kept.")
+    return index
 
 
 def _tasks(plan: Plan, out: Path, format: str, model: str, device: str, info: TokenInfo) -> Iterator[ShardTask]:
@@ -157,10 +167,16 @@ def _claim(out: Path, plan: Plan, info: TokenInfo, format: str) -> None:
             raise ValueError(f"'{out}' was begun with {what}: use another folder, or remove it.")
 
 
-def _is_done(task: ShardTask, retry_skipped: bool) -> bool:
+def _done(task: ShardTask) -> ShardResult | None:
+    """The note of a shard that is there as its note says; None where it has to be made."""
     if not (task.note_path.is_file() and task.data_path.is_file()):
-        return False
-    return not retry_skipped or not ShardResult.from_note(task.number, task.note_path.read_text("utf-8")).skipped
+        return None
+    note = ShardResult.from_note(task.number, task.note_path)
+    size = task.data_path.stat().st_size
+    if note.bytes not in (-1, size):
+        log.warning("'%s' has %d bytes, not %d as its note says: it is made again", task.data_path, size, note.bytes)
+        return None
+    return note
 
 
 def _finish(

@@ -9,10 +9,14 @@ Letters: N tokens of a clip, L tokens of a packed sequence, K codebook size.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from tarfile import TarError
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from sqcodec.codec import Codec
 
 MAPPED = "mapped"
+_DAMAGE = (ValueError, TypeError, KeyError, EOFError, OSError, struct.error, zlib.error, BadZipFile, TarError)
+"""What the formats' libraries raise."""
 
 
 class TokenDataset:
@@ -46,9 +52,11 @@ class TokenDataset:
         self.info = TokenInfo.from_json(json.dumps(index))
         mapped = Path(cache) if cache else self.folder / MAPPED
         key = [index["digest"], self.info.weights_hash, index["clips"], index["tokens"]]
-        if not (mapped / "key.json").is_file() or json.loads((mapped / "key.json").read_text("utf-8")) != key:
+        text, size = json.dumps(key), index["tokens"] * self.info.dtype.itemsize
+        found, flat = mapped / "key.json", mapped / "tokens.bin"
+        if not (found.is_file() and found.read_bytes() == text.encode() and flat.stat().st_size == size):
             _map(self.folder, index, self.info, mapped)
-            write_atomically(mapped / "key.json", json.dumps(key))
+            write_atomically(found, text)
         self._offsets = np.load(mapped / "offsets.npy", mmap_mode="r")
         self._lines = np.load(mapped / "lines.npy", mmap_mode="r")
         self._tokens = _memory_map(mapped / "tokens.bin", self.info.dtype)
@@ -178,7 +186,7 @@ def _map(folder: Path, index: dict, info: TokenInfo, mapped: Path) -> None:
         with tokens_path.open("wb") as tokens, records_path.open("wb") as records:
             for name, expected in zip(index["files"], index["shard_clips"], strict=True):
                 before = len(lengths)
-                for record in read(folder / name):
+                for record in _records(read, folder / name):
                     tokens.write(np.ascontiguousarray(record.tokens, info.dtype).tobytes())
                     line = json.dumps(record.fields(), ensure_ascii=False).encode("utf-8") + b"\n"
                     records.write(line)
@@ -189,6 +197,16 @@ def _map(folder: Path, index: dict, info: TokenInfo, mapped: Path) -> None:
     for name, counts in (("offsets.npy", lengths), ("lines.npy", lines)):
         with published(mapped / name) as path, path.open("wb") as file:
             np.save(file, np.cumsum(counts))
+
+
+def _records(read: Callable[[Path], Iterator[TokenRecord]], path: Path) -> Iterator[TokenRecord]:
+    """The records of a shard. ValueError, naming it, where it is damaged; OSError where it is not there."""
+    try:
+        yield from read(path)
+    except FileNotFoundError:
+        raise
+    except _DAMAGE as error:
+        raise ValueError(f"'{path}' is damaged ({error}): remove it and run 'sqcodec tokens' again.") from error
 
 
 def _memory_map(path: Path, dtype: np.dtype) -> np.ndarray:

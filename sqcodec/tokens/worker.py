@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -44,20 +45,25 @@ class ShardResult:
     skipped: tuple[Skipped, ...] = ()
     elapsed: float = 0.0
     error: str = ""
+    bytes: int = -1
+    """Of the file; -1 where its note, an old one, does not say."""
 
     def to_note(self) -> str:
         """JSON of all that does not depend on the machine."""
         skipped = [[item.id, item.path, item.problem] for item in self.skipped]
-        return json.dumps(
-            {"clips": self.clips, "tokens": self.tokens, "seconds": round(self.audio_seconds, 6), "skipped": skipped},
-            ensure_ascii=False,
-        )
+        note = {"clips": self.clips, "tokens": self.tokens, "seconds": round(self.audio_seconds, 6)}
+        return json.dumps(note | {"bytes": self.bytes, "skipped": skipped}, ensure_ascii=False)
 
     @classmethod
-    def from_note(cls, number: int, text: str) -> ShardResult:
-        note = json.loads(text)
-        skipped = tuple(Skipped(*entry) for entry in note["skipped"])
-        return cls(number, note["clips"], note["tokens"], note["seconds"], skipped)
+    def from_note(cls, number: int, path: Path) -> ShardResult:
+        """Raises ValueError, naming the file, where it is not such a note."""
+        try:
+            note = json.loads(path.read_text("utf-8"))
+            skipped = tuple(Skipped(*map(str, entry)) for entry in note["skipped"])
+            clips, tokens, seconds = int(note["clips"]), int(note["tokens"]), float(note["seconds"])
+            return cls(number, clips, tokens, seconds, skipped, bytes=int(note.get("bytes", -1)))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ValueError(f"'{path}' is damaged: remove it, and its shard is made again.") from None
 
 
 @dataclass
@@ -98,6 +104,7 @@ def run_shard(task: ShardTask) -> ShardResult:
         audio_seconds=sum(record.seconds for record in records),
         skipped=tuple(sorted(skipped, key=lambda entry: order[entry.id])),
         elapsed=time.perf_counter() - start,
+        bytes=task.data_path.stat().st_size,
     )
     write_atomically(task.note_path, result.to_note())
     return result

@@ -1,4 +1,4 @@
-"""What new users typed: a second wav for the output, decode's order, a folder, a file that is not there, an empty wav."""
+"""What new users typed: a second wav as output, decode for encode, a folder, a file that is not there, an empty wav."""
 
 from __future__ import annotations
 

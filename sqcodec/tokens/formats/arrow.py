@@ -35,7 +35,7 @@ def finish(folder: Path, files: Sequence[Path], info: TokenInfo, digest: str) ->
     features = Features.from_arrow_schema(to_table([], info).schema.remove_metadata())
     described = DatasetInfo(features=features, description=f"Speech tokens of {info.model}")
     state: dict[str, Any] = {
-        "_data_files": [{"filename": path.relative_to(folder).as_posix()} for path in files],
+        "_data_files": [{"filename": path.relative_to(folder.resolve()).as_posix()} for path in files],
         "_fingerprint": digest[:16],
         "_format_columns": None,
         "_format_kwargs": {},
