@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sqcodec.checkpoint import CONFIG_NAME, load_model, save_model
 from sqcodec.files import write_atomically
+from sqcodec.identity import hash_file
 from sqcodec.registry import SHIPPED_DIR, find_model, read_index
 from sqcodec.training.adversary import FOLDER, WEIGHTS_NAME, discriminator_config
 from sqcodec.training.recipe import AdversarialRecipe
@@ -43,15 +44,18 @@ def main() -> None:
     folder = SHIPPED_DIR / arguments.name
     config = dataclasses.replace(config, name=arguments.name)
     metadata = {"licence": arguments.licence, "step": metadata.get("step", "")}
-    digest = save_model(folder, config, half, metadata)
+    model_hash = save_model(folder, config, half, metadata)
+    digest = hash_file(folder / "model.safetensors")
     size = (folder / "model.safetensors").stat().st_size / 2**20
     if size > LARGEST_MIB:
         sys.exit(f"The weights are {size:.1f} MiB, more than {LARGEST_MIB}.")
     ship_discriminators(Path(arguments.run), folder)
-    entry = {"summary": arguments.summary, "licence": arguments.licence, "sha256": digest}
+    entry = {"summary": arguments.summary, "licence": arguments.licence, "sha256": digest, "hash": model_hash}
+    former = read_index().get(arguments.name, {})
+    entry["also"] = former["also"] if former.get("hash") == model_hash else []
     index = read_index() | {arguments.name: entry}
     write_atomically(SHIPPED_DIR / "index.toml", tomli_w.dumps(dict(sorted(index.items()))).encode("utf-8"))
-    print(f"{folder}: {size:.1f} MiB, sha256 {digest}")
+    print(f"{folder}: {size:.1f} MiB, hash {model_hash}")
 
 
 def halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

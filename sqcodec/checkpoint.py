@@ -5,9 +5,8 @@ Everything is written under a temporary name, synced, then renamed: a crash leav
 
 from __future__ import annotations
 
-import hashlib
+import json
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from sqcodec.config import ModelConfig
 from sqcodec.files import write_atomically
+from sqcodec.identity import hash_model
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.toml"
@@ -24,7 +24,7 @@ CONFIG_NAME = "config.toml"
 def save_model(
     folder: str | Path, config: ModelConfig, state_dict: dict[str, Tensor], metadata: dict[str, str] | None = None
 ) -> str:
-    """Writes a model folder and returns the sha256 (hex) of its weights file.
+    """Writes a model folder, the same bytes for the same model each time, and returns its hash (``hash_model``).
 
     Args:
         state_dict: tensors in the dtype to be stored (fp16 is fine: loading casts to float32).
@@ -33,10 +33,10 @@ def save_model(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
-    data = safetensors.torch.save(tensors, metadata={"format": "pt", **(metadata or {})})
+    data = _ordered(safetensors.torch.save(tensors, metadata={"format": "pt", **(metadata or {})}))
     write_atomically(folder / CONFIG_NAME, config.to_toml().encode("utf-8"))
     write_atomically(folder / WEIGHTS_NAME, data)
-    return hashlib.sha256(data).hexdigest()
+    return hash_model(config, tensors)
 
 
 def load_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor], dict[str, str]]:
@@ -74,14 +74,17 @@ def load_weights(module: torch.nn.Module, state_dict: dict[str, Tensor]) -> None
     module.load_state_dict(state_dict)
 
 
-def hash_weights(folder: str | Path) -> str:
-    """sha256 (hex) of a model folder's weights file."""
-    with (Path(folder) / WEIGHTS_NAME).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+def hash_folder(folder: str | Path) -> str:
+    """``hash_model`` of a model folder. Raises what ``load_model`` raises."""
+    config, tensors, _ = load_model(folder)
+    return hash_model(config, tensors)
 
 
-def _digest(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+def _ordered(data: bytes) -> bytes:
+    """A safetensors file with its metadata in order, which the library writes in random order."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from sqcodec import registry
 from sqcodec.audio import load, resample
-from sqcodec.checkpoint import hash_weights, load_model, load_weights, save_model
+from sqcodec.checkpoint import load_model, load_weights, save_model
 from sqcodec.config import ModelConfig
+from sqcodec.identity import hash_model, is_same
 from sqcodec.nn import FrameNetwork, Network, build_network
 from sqcodec.nn.coder import DecoderSteps, EncoderSteps
 from sqcodec.nn.packing import can_pack
@@ -49,12 +50,13 @@ class Codec:
     Args:
         network: the network; it is put in evaluation mode. Weights that change after the first use are not seen.
         name: model name, kept in code files.
-        weights_hash: sha256 (hex) of the weights file.
+        weights_hash: the model's hash (``sqcodec.identity``), kept in what it codes.
         precision: "bfloat16" runs the large layers in bfloat16: faster where the processor has it, and its tokens
             differ from those of "float32" where a latent lies near a decision boundary.
         compiled: compile what a model with Snake spends most of its time on beside matrix products: once for all
             lengths, 5 s and a C++ compiler the first time, 2 s later; for more than a minute of audio. Nothing
             changes for a model without Snake, such as 'speech-3k', where compiling was measured not to pay.
+        also: other hashes that files of this model may carry.
     """
 
     def __init__(
@@ -64,11 +66,13 @@ class Codec:
         weights_hash: str = "",
         precision: Precision = "float32",
         compiled: bool = False,
+        also: Sequence[str] = (),
     ) -> None:
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"Unknown precision {precision!r}. Choose one of: float32, bfloat16")
         self.network = network.eval().requires_grad_(False)
         self.name, self.weights_hash, self.precision, self.compiled = name, weights_hash, precision, compiled
+        self.also = tuple(also)
 
     @classmethod
     def from_pretrained(
@@ -86,7 +90,9 @@ class Codec:
         network = build_network(config)
         load_weights(network, tensors)
         network.to(pick_device(device))
-        return cls(network, config.name or folder.name, hash_weights(folder), precision, compiled)
+        name = folder.name if registry.find_registered(folder.name) == folder else config.name or folder.name
+        weights_hash, *also = registry.hashes(folder, hash_model(config, tensors))
+        return cls(network, name, weights_hash, precision, compiled, also)
 
     def save_pretrained(self, folder: str | Path, metadata: dict[str, str] | None = None) -> None:
         """Writes ``model.safetensors`` (float32) and ``config.toml``."""
@@ -106,6 +112,11 @@ class Codec:
             f"{self.codebook_size}, {self.bit_rate / 1000:.3g} kbit/s, {parameters / 1e6:.3g} M parameters, "
             f"{self.precision}, {self.device})"
         )
+
+    def matches(self, weights_hash: str) -> bool:
+        """Whether what carries this hash (hex, 16 digits or more) was made by this model."""
+        known = (self.weights_hash, *self.also)
+        return weights_hash == self.weights_hash or any(is_same(own, weights_hash) for own in known)
 
     @property
     def config(self) -> ModelConfig:

@@ -43,7 +43,7 @@ class CodeHeader:
     """What a code file says about its tokens.
 
     model: name of the model that made the tokens, 1 to 255 bytes of UTF-8, printable.
-    weights_hash: hex SHA-256 of the model's weights file; only the first 16 digits are kept in the file.
+    weights_hash: the model's hash (docs/code-file.md), hex; only the first 16 digits are kept in the file.
     sample_rate: rate of the coded audio, Hz. original_sample_rate: rate of the audio that went in, Hz.
     num_samples: samples per channel at `original_sample_rate`.
     num_channels, num_tokens: C and N. levels: scalar quantizer levels whose product is K, or None.
@@ -71,7 +71,7 @@ class CodeHeader:
         return self.num_samples / self.original_sample_rate
 
     def matches(self, weights_hash: str) -> bool:
-        """Whether `weights_hash` (hex SHA-256, 16 digits or more) is that of the model of this file."""
+        """Whether `weights_hash` (hex, 16 digits or more) is that of the model of this file."""
         return weights_hash.lower()[: 2 * HASH_BYTES] == self.weights_hash.lower()[: 2 * HASH_BYTES]
 
 

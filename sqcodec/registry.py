@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqcodec.checkpoint import CONFIG_NAME, WEIGHTS_NAME
+from sqcodec.checkpoint import CONFIG_NAME, WEIGHTS_NAME, hash_folder
 from sqcodec.config import ModelConfig, published_names
+from sqcodec.identity import hash_file, is_same
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,6 +24,10 @@ SHIPPED_DIR = Path(__file__).parent / "models"
 DEFAULT_MODEL = "speech-3k"
 TOKEN_MODEL = "speech-1k"
 """For language models."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a registered model may be called."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,28 +52,61 @@ def user_models_dir() -> Path:
 
 
 def list_models() -> list[ModelInfo]:
-    """Shipped models, then imported ones, each by name."""
+    """Shipped models, then imported ones, each by name. An imported one that cannot be read is left out."""
     index = read_index()
     found = []
-    for folder, shipped in ((SHIPPED_DIR, True), (user_models_dir(), False)):
-        for path in sorted(folder.glob("*/" + CONFIG_NAME)) if folder.is_dir() else []:
-            if not (path.parent / WEIGHTS_NAME).is_file():
-                continue
-            config, entry = ModelConfig.from_toml(path), index.get(path.parent.name, {}) if shipped else {}
-            found.append(
-                ModelInfo(
-                    name=path.parent.name,
-                    summary=entry.get("summary", "imported model"),
-                    bit_rate=config.bit_rate,
-                    token_rate=config.token_rate,
-                    sample_rate=config.sample_rate,
-                    licence=entry.get("licence", "see its source"),
-                    shipped=shipped,
-                    path=path.parent,
-                    sha256=entry.get("sha256", ""),
-                )
+    for path, shipped in _folders():
+        try:
+            config = ModelConfig.from_toml(path / CONFIG_NAME)
+        except ValueError as error:
+            log.warning("the model in '%s' is left out: %s", path, error)
+            continue
+        entry = index.get(path.name, {}) if shipped else {}
+        found.append(
+            ModelInfo(
+                name=path.name,
+                summary=entry.get("summary", "imported model"),
+                bit_rate=config.bit_rate,
+                token_rate=config.token_rate,
+                sample_rate=config.sample_rate,
+                licence=entry.get("licence", "see its source"),
+                shipped=shipped,
+                path=path,
+                sha256=entry.get("sha256", ""),
             )
+        )
     return found
+
+
+def find_registered(name: str) -> Path | None:
+    """The folder of a shipped or imported model of this name; never another folder, whatever the name says."""
+    if NAME.fullmatch(name):
+        for folder in (SHIPPED_DIR / name, user_models_dir() / name):
+            if (folder / CONFIG_NAME).is_file():
+                return folder
+    return None
+
+
+def find_by_hash(hash: str) -> Path | None:
+    """The folder of a shipped or imported model by its hash (hex, 16 digits or more), or by one of before."""
+    for name, entry in read_index().items():
+        if any(is_same(known, hash) for known in (entry["hash"], *entry["also"])):
+            return SHIPPED_DIR / name
+    for folder, shipped in _folders():
+        try:
+            if not shipped and any(is_same(known, hash) for known in hashes(folder)):
+                return folder
+        except (ValueError, OSError) as error:
+            log.warning("the model in '%s' is left out: %s", folder, error)
+    return None
+
+
+def hashes(folder: Path, hash: str = "") -> tuple[str, ...]:
+    """All that files may call a model by: its hash (``hash``, where it is known already); the sha256 of its weights
+    file, which older files carry; what models/index.toml lists."""
+    hash = hash or hash_folder(folder)
+    entries = [entry for entry in read_index().values() if entry["hash"] == hash]
+    return (hash, hash_file(folder / WEIGHTS_NAME), *(former for entry in entries for former in entry["also"]))
 
 
 def find_model(model: str | Path) -> Path:
@@ -73,9 +115,9 @@ def find_model(model: str | Path) -> Path:
     Raises:
         ValueError: nothing of that name; the message lists what there is.
     """
-    for folder in (SHIPPED_DIR / str(model), user_models_dir() / str(model)):
-        if isinstance(model, str) and "/" not in model and (folder / CONFIG_NAME).is_file():
-            return folder
+    registered = find_registered(model) if isinstance(model, str) else None
+    if registered is not None:
+        return registered
     for folder in (Path(model), Path(model) / "model"):
         if (folder / CONFIG_NAME).is_file():
             return folder
@@ -86,7 +128,16 @@ def find_model(model: str | Path) -> Path:
     raise ValueError(f"Unknown model '{model}'. Choose one of: {names}; or give a model folder.{hint}")
 
 
-def read_index() -> dict[str, dict[str, str]]:
-    """What models/index.toml says of the shipped models: summary, licence and sha256, by name."""
+def read_index() -> dict[str, dict[str, Any]]:
+    """What models/index.toml says of the shipped models, by name: summary, licence, sha256 of the weights file, the
+    model's hash, and the hashes that it had before (``also``)."""
     path = SHIPPED_DIR / "index.toml"
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _folders() -> Iterator[tuple[Path, bool]]:
+    """Folders of the registered models, and whether they ship."""
+    for folder, shipped in ((SHIPPED_DIR, True), (user_models_dir(), False)):
+        for path in sorted(folder.glob("*/" + CONFIG_NAME)) if folder.is_dir() else []:
+            if NAME.fullmatch(path.parent.name) and (path.parent / WEIGHTS_NAME).is_file():
+                yield path.parent, shipped

@@ -84,17 +84,20 @@ class _Stream:
         write_atomically(Path(path), safetensors.torch.save(self.state_dict(), metadata=about))
 
     def load_state(self, path: str | Path) -> None:
-        """Go on from a file that ``save_state`` wrote; ValueError where it belongs to other weights."""
+        """Go on from a file that ``save_state`` wrote; ValueError where it belongs to another model or is damaged."""
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 about = dict(file.metadata() or {})
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         except safetensors.SafetensorError as error:
             raise ValueError(f"'{path}' is no stream state, or damaged: {error}") from error
-        own = {"kind": self.kind, "model": self.codec.name, "weights_hash": self.codec.weights_hash}
-        for name, value in own.items():
-            if about.get(name) != value:
-                raise ValueError(f"'{path}' has the {name} {about.get(name)!r}; this stream's is {value!r}.")
+        if about.get("kind") != self.kind:
+            raise ValueError(f"'{path}' has the kind {about.get('kind')!r}; this stream's is {self.kind!r}.")
+        if not self.codec.matches(about.get("weights_hash", "")):
+            raise ValueError(
+                f"'{path}' is of model {about.get('model')!r} with hash {about.get('weights_hash')!r}; this stream's "
+                f"model is {self.codec.name!r} with hash {self.codec.weights_hash!r}."
+            )
         self.load_state_dict(tensors)
 
     def _check(self, values: Tensor, what: str) -> Tensor:

@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from sqcodec.checkpoint import hash_weights, load_model, load_weights, save_model
+from sqcodec.checkpoint import hash_folder, load_model, load_weights, save_model
 from sqcodec.config import ModelConfig
 from sqcodec.runs import write_state
 
@@ -18,7 +18,7 @@ def test_round_trip_and_hash(tiny_config: ModelConfig, tmp_path) -> None:
     config, loaded, metadata = load_model(tmp_path)
     assert config == tiny_config and metadata["licence"] == "MIT"
     assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
-    assert hash_weights(tmp_path) == digest
+    assert hash_folder(tmp_path) == digest
     save_model(tmp_path, tiny_config, {"a": tensors["a"].half()})
     assert load_model(tmp_path)[1]["a"].dtype == torch.float32
 

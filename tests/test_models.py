@@ -10,9 +10,10 @@ import soundfile
 
 import sqcodec
 from sqcodec.audio import resample
-from sqcodec.checkpoint import hash_weights
+from sqcodec.checkpoint import hash_folder
 from sqcodec.codec import Codec
-from sqcodec.registry import list_models
+from sqcodec.identity import hash_file
+from sqcodec.registry import list_models, read_index
 
 DATA = Path(__file__).parent / "data"
 SHIPPED = [info for info in list_models() if info.shipped]
@@ -37,7 +38,8 @@ def test_the_default_model_ships() -> None:
 
 @pytest.mark.parametrize("info", SHIPPED, ids=lambda info: info.name)
 def test_files_are_what_the_index_says(info) -> None:
-    assert hash_weights(info.path) == info.sha256
+    assert hash_file(info.path / "model.safetensors") == info.sha256
+    assert hash_folder(info.path) == read_index()[info.name]["hash"]
     assert (info.path / "model.safetensors").stat().st_size <= 25 * 2**20
     assert "Attribution" in (info.path / "CARD.md").read_text(encoding="utf-8")
 

@@ -15,7 +15,6 @@ from .common import (
     UsageError,
     add_coding_options,
     binary_stdout,
-    describe,
     load_codec,
     run_jobs,
 )
@@ -113,32 +112,22 @@ class _Codecs:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._loaded: dict[str, Codec] = {}
+        self._folders: dict[tuple[str, str], str] = {}
 
     def find(self, header: CodeHeader, source: str) -> Codec:
         """The model for a file. Raises ValueError where it is not here or did not make the file."""
-        needed = f"model {header.model!r} with weights {header.weights_hash}"
-        options = self._arguments
-        name = options.model or header.model
-        if name not in self._loaded:
-            try:
-                codec = load_codec(name, options.device, options.threads, options.precision, options.compile)
-            except (ValueError, OSError) as error:
-                if self._arguments.model:
-                    raise
-                raise ValueError(
-                    f"{source}: needs {needed}: {describe(error)}. Import it, or point to it with --model"
-                ) from None
-            self._loaded[name] = codec
-        codec = self._loaded[name]
-        if not header.matches(codec.weights_hash) and not self._arguments.allow_mismatch:
+        needed = f"model {header.model!r} with hash {header.weights_hash}"
+        name = self._arguments.model or self._registered(header, source, needed)
+        codec = self._load(name)
+        if not codec.matches(header.weights_hash) and not self._arguments.allow_mismatch:
             raise ValueError(
-                f"{source}: made by {needed}; the model {name!r} here has weights {codec.weights_hash[:16]}. "
+                f"{source}: made by {needed}; the model {codec.name!r} here has hash {codec.weights_hash[:16]}. "
                 "Point to the right one with --model NAME|FOLDER"
             )
         codes = (header.sample_rate, header.codebook_size, header.levels)
         if codes != (codec.sample_rate, codec.codebook_size, codec.levels):
             raise ValueError(
-                f"{source}: its codes (Hz, K, levels: {codes}) are not those of the model {name!r} "
+                f"{source}: its codes (Hz, K, levels: {codes}) are not those of the model {codec.name!r} "
                 f"({codec.sample_rate}, {codec.codebook_size}, {codec.levels}); it needs {needed}"
             )
         if header.coded_length > header.num_tokens * codec.hop_length:
@@ -146,7 +135,42 @@ class _Codecs:
                 f"{source}: damaged: {header.num_tokens} tokens give at most "
                 f"{header.num_tokens * codec.hop_length} samples, not {header.coded_length}"
             )
+        wanted, slack = codec.token_count(header.coded_length), codec.config.pad_multiple // codec.hop_length
+        if header.num_tokens > wanted + slack:
+            raise ValueError(
+                f"{source}: damaged: {header.coded_length} samples are {wanted} tokens, not {header.num_tokens}"
+            )
         return codec
+
+    def _load(self, name: str) -> Codec:
+        if name not in self._loaded:
+            options = self._arguments
+            self._loaded[name] = load_codec(name, options.device, options.threads, options.precision, options.compile)
+        return self._loaded[name]
+
+    def _registered(self, header: CodeHeader, source: str, needed: str) -> str:
+        """Folder of the registered model that made a file: by name, or by hash where it has another name here. A name
+        in a file is never taken for a folder."""
+        from sqcodec import registry
+
+        key = (header.model, header.weights_hash)
+        if key not in self._folders:
+            named = registry.find_registered(header.model)
+            found: Path | None = None
+            if named is not None and self._load(str(named)).matches(header.weights_hash):
+                found = named
+            else:
+                found = registry.find_by_hash(header.weights_hash)
+                if found is None and self._arguments.allow_mismatch:
+                    found = named
+            self._folders[key] = "" if found is None else str(found)
+        if not self._folders[key]:
+            raise ValueError(
+                f"{source}: needs {needed}, and no model of that hash is registered here. Register it with "
+                "'sqcodec import FOLDER --as NAME' (a run folder, a model folder or published files), or point to it "
+                "with --model FOLDER"
+            )
+        return self._folders[key]
 
 
 def _read(source: str) -> tuple[CodeHeader, Iterator[np.ndarray], int]:

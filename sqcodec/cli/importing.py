@@ -1,13 +1,21 @@
-"""`sqcodec import`: models published by others, to our format."""
+"""`sqcodec import`: a name for a model of one's own, or for one that others published."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .common import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sqcodec.config import ModelConfig
 
 HUB = "hub:"
 
@@ -16,15 +24,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
     parser = subparsers.add_parser(
         "import",
-        help="take in a published SQCodec or L3AC model",
-        description="Convert the authors' five .pt files and TOML (nothing in them is executed) to a model "
-        "that --model knows by name.",
-        epilog="examples: sqcodec import downloads/3kbps.v0 --as my-3k | "
+        help="register a model of your own, or a published SQCodec or L3AC model, under a name",
+        description="Copy a run folder or a model folder, or convert the authors' five .pt files and TOML (nothing in "
+        "them is executed), to a model that --model knows by name and whose code files decode without --model.",
+        epilog="examples: sqcodec import runs/mine --as mine | sqcodec import downloads/3kbps.v0 --as my-3k | "
         "sqcodec import hub:sqcodec-3kbps --as sqcodec-3kbps",
     )
     parser.add_argument(
-        "source", nargs="+", metavar="FOLDER|FILES|hub:NAME", help="a folder, the files, or a published model"
-    )
+        "source", nargs="+", metavar="FOLDER|FILES|hub:NAME",
+        help="a run or model folder, the folder or files of a published model, or its name",
+    )  # fmt: skip
     parser.add_argument("--as", dest="name", required=True, metavar="NAME", help="name to give the model")
     parser.add_argument("--config", metavar="TOML|NAME", help="the authors' TOML, or a published model's name")
     parser.add_argument("--force", action="store_true", help="replace a model of this name")
@@ -33,30 +42,64 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert and store; exit status."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", arguments.name):
-        raise UsageError(f"--as {arguments.name!r}: use letters, digits, '.', '_' and '-', 64 at most")
+    from sqcodec import checkpoint, registry
 
-    from sqcodec import checkpoint, compat, registry
-
-    if any(model.name == arguments.name and model.shipped for model in registry.list_models()):
-        raise ValueError(f"{arguments.name!r} is a model of the package; give the import another name")
-    folder = Path(registry.user_models_dir()) / arguments.name
+    name = arguments.name
+    if not registry.NAME.fullmatch(name):
+        raise UsageError(f"--as {name!r}: use letters, digits, '.', '_' and '-', 64 at most")
+    if (registry.SHIPPED_DIR / name).is_dir():
+        raise ValueError(f"{name!r} is a model of the package; give the import another name")
+    folder = registry.user_models_dir() / name
     if folder.exists() and not arguments.force:
-        raise FileExistsError(f"There is a model {arguments.name!r} in {folder}; --force replaces it")
-    source: str | list[str] = arguments.source if len(arguments.source) > 1 else arguments.source[0]
-    config_path = arguments.config
-    if isinstance(source, str) and source.startswith(HUB):
-        from sqcodec import hub
-
-        published = source.removeprefix(HUB)
-        source, config_path = str(hub.fetch_published(published)), config_path or published
-    config, state = compat.load_published(source, config_path)
-    config = dataclasses.replace(config, name=arguments.name)  # the name that code files will carry
-    metadata = {"source": " ".join(arguments.source)}
-    checkpoint.save_model(folder, config, state, metadata)
+        raise FileExistsError(f"There is a model {name!r} in {folder}; --force replaces it")
+    config, state, metadata, discriminators = _read(arguments)
+    config = dataclasses.replace(config, name=name)
+    with _replaced(folder) as partial:
+        model_hash = checkpoint.save_model(partial, config, state, metadata)
+        if discriminators is not None:
+            shutil.copytree(discriminators, partial / discriminators.name)
     size = sum(tensor.numel() for tensor in state.values())
     print(
-        f"{arguments.name}: {size / 1e6:.1f} M parameters, {config.sample_rate} Hz, "
-        f"{config.token_rate:.2f} tokens/s, {config.bit_rate / 1000:.3f} kbit/s, in {folder}"
+        f"{name}: {size / 1e6:.1f} M parameters, {config.sample_rate} Hz, {config.token_rate:.2f} tokens/s, "
+        f"{config.bit_rate / 1000:.3f} kbit/s, hash {model_hash[:16]}, in {folder}"
     )
     return 0
+
+
+def _read(arguments: argparse.Namespace) -> tuple[ModelConfig, dict[str, Tensor], dict[str, str], Path | None]:
+    """Configuration, tensors, metadata, and the folder of the discriminators where there is one."""
+    from sqcodec import checkpoint, compat
+
+    source: str | list[str] = arguments.source if len(arguments.source) > 1 else arguments.source[0]
+    config_path = arguments.config
+    if isinstance(source, str):
+        for folder in (Path(source), Path(source) / "model"):
+            if (folder / checkpoint.WEIGHTS_NAME).is_file():
+                if config_path:
+                    raise UsageError("--config is for published models: this folder has its own configuration")
+                beside = [place / "discriminator" for place in (folder, Path(source))]
+                found = next((place for place in beside if place.is_dir()), None)
+                return (*checkpoint.load_model(folder), found)
+        if source.startswith(HUB):
+            from sqcodec import hub
+
+            published = source.removeprefix(HUB)
+            source, config_path = str(hub.fetch_published(published)), config_path or published
+    config, state = compat.load_published(source, config_path)
+    return config, state, {"source": " ".join(arguments.source)}, None
+
+
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of ``folder`` when the block ends without an exception."""
+    from sqcodec.files import partial_path
+
+    partial = partial_path(folder)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -88,7 +88,7 @@ def decode(codec: Codec, stdin: Any, stdout: Any, arguments: argparse.Namespace)
 
     header = read_header(stdin)
     tokens = _token_format(codec, header[5] or 1)
-    tokens.check(header)
+    tokens.check(header, codec.matches)
     decoder = StreamDecoder(codec, tokens.num_channels)
     rate = arguments.rate or codec.sample_rate
     writer = PCMWriter(stdout, arguments.output, rate, tokens.num_channels)

@@ -17,7 +17,7 @@ class SQCodecConfig(PreTrainedConfig):
 
     Args:
         codec: the ``ModelConfig`` as nested dictionaries; None is the default one.
-        weights_hash: sha256 (hex) of the weights file that the model came from.
+        weights_hash: hash (hex) of the model that this came from.
     """
 
     model_type = "sqcodec"

@@ -20,7 +20,7 @@ class SpeechLMConfig(PreTrainedConfig):
     Args:
         levels: of the quantizer; a codebook without levels is one digit, (K,).
         alphabet: characters that a text may have; empty is a model without text.
-        codec, codec_hash: name, and sha256 (hex) of the weights.
+        codec, codec_hash: name and hash (hex) of the codec.
     """
 
     model_type = "sqcodec_lm"

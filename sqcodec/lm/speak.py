@@ -82,7 +82,7 @@ def references(codec: Codec, samples: np.ndarray, first: int, last: int, seed: i
 
 def check_codec(model: SpeechLM, codec: Codec) -> None:
     """ValueError unless the codec is the one whose tokens the model was trained on."""
-    if model.config.codec_hash != codec.weights_hash:
+    if not codec.matches(model.config.codec_hash):
         raise ValueError(
             f"The language model speaks the tokens of '{model.config.codec}' ({model.config.codec_hash[:12]}), not of "
             f"'{codec.name}' ({codec.weights_hash[:12]}): give that codec with --model."

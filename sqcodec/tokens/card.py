@@ -26,7 +26,7 @@ def dataset_card(index: dict, info: TokenInfo, format: str) -> str:
     levels = " x ".join(map(str, info.levels)) if info.levels else "a codebook without levels"
     rows = {
         "model": f"`{info.model}`",
-        "weights, sha256": f"`{info.weights_hash}`",
+        "hash of the model": f"`{info.weights_hash}`",
         "precision": info.precision,
         "tokens a second": f"{info.token_rate:.4g} ({info.hop_length} samples at {info.sample_rate} Hz each)",
         "codebook size K": f"{info.codebook_size:,}",

@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sqcodec import registry
-from sqcodec.checkpoint import CONFIG_NAME, hash_weights
+from sqcodec.checkpoint import CONFIG_NAME, hash_folder
 from sqcodec.codec import Precision
 from sqcodec.config import ModelConfig
 from sqcodec.data.manifest import read_manifest
@@ -85,6 +85,10 @@ def tokenize(
     plan = make_plan(clips, source if source.is_dir() else source.parent, shard_clips, shard_seconds)
     folder = registry.find_model(model)
     info = model_info(folder, precision)
+    if (out / INDEX).is_file():
+        begun = read_index(out).get("weights_hash")
+        if begun in registry.hashes(folder, info.weights_hash):  # perhaps one that the model had before
+            info = replace(info, weights_hash=begun)
     tasks = list(_tasks(plan, out, format, str(folder.resolve()), device, info))
     _claim(out, plan, info, format)
     mine = [task for task in tasks if (task.number - part[0] + 1) % part[1] == 0]
@@ -117,7 +121,7 @@ def model_info(folder: Path, precision: Precision = "float32") -> TokenInfo:
     config = ModelConfig.from_toml(folder / CONFIG_NAME)
     return TokenInfo(
         model=config.name or folder.name,
-        weights_hash=hash_weights(folder),
+        weights_hash=hash_folder(folder),
         sample_rate=config.sample_rate,
         hop_length=config.hop_length,
         token_rate=config.token_rate,

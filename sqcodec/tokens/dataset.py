@@ -102,7 +102,7 @@ class TokenDataset:
         Raises:
             ValueError: ``codec`` is not the model that made the tokens.
         """
-        if codec.weights_hash != self.info.weights_hash:
+        if not codec.matches(self.info.weights_hash):
             raise ValueError(
                 f"The tokens are of '{self.info.model}' with weights {self.info.weights_hash[:12]}, the codec is "
                 f"'{codec.name}' with {codec.weights_hash[:12]}: load the model that made them."

@@ -40,7 +40,7 @@ class TokenRecord:
 
 @dataclass(frozen=True)
 class TokenInfo:
-    """What every clip of a corpus shares. Rates in Hz and tokens a second; ``weights_hash`` is a sha256 (hex)."""
+    """What every clip of a corpus shares. Rates in Hz and tokens a second; ``weights_hash``: the model's (hex)."""
 
     model: str
     weights_hash: str

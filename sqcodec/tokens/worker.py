@@ -87,7 +87,7 @@ def run_shard(task: ShardTask) -> ShardResult:
     """Codes a shard. Broken clips are in the result; OSError where the shard cannot be written."""
     start = time.perf_counter()
     codec = _load(task.model, task.device, task.info.precision)
-    if codec.weights_hash != task.info.weights_hash:
+    if not codec.matches(task.info.weights_hash):
         raise ValueError(f"Model '{task.model}' has changed since the run began: its weights are others.")
     skipped: list[Skipped] = []
     records = list(_code(codec, task, skipped))

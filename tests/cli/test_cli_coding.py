@@ -104,7 +104,7 @@ def test_full_disk_leaves_nothing(tmp_path):
 def test_termination_leaves_nothing(tmp_path, home):
     hours = 3
     tokens = np.zeros((1, hours * 3600 * 250 + 3), np.int64)
-    weights_hash = checkpoint.hash_weights(home / "models" / "tiny")
+    weights_hash = checkpoint.hash_folder(home / "models" / "tiny")
     header = container.CodeHeader(
         model="tiny",
         weights_hash=weights_hash,

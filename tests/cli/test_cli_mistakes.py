@@ -101,10 +101,10 @@ def rewritten(changes: dict, tokens: np.ndarray | None = None) -> None:
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"model": "lost"}, "needs model 'lost' with weights"),
+        ({"model": "lost", "weights_hash": "0" * 16}, "needs model 'lost' with hash"),
         (
             {"weights_hash": "0" * 16},
-            "bad.sqc: made by model 'tiny' with weights 0000000000000000; the model 'tiny'",
+            "bad.sqc: needs model 'tiny' with hash 0000000000000000, and no model of that hash is registered",
         ),
         ({"sample_rate": 24000, "num_samples": 100}, "are not those of the model"),
         ({"levels": None}, "are not those of the model"),

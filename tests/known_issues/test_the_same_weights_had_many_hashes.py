@@ -1,0 +1,129 @@
+"""A model has one hash, however, wherever and under whatever name it was written; what it coded stays readable."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+import sqcodec
+from sqcodec import cli, container, registry
+from sqcodec.checkpoint import CONFIG_NAME, WEIGHTS_NAME, hash_folder, load_model, save_model
+from sqcodec.cli.token_stream import TokenFormat
+from sqcodec.config import ModelConfig, published_config
+from sqcodec.identity import canonical_settings, hash_file, hash_model
+from sqcodec.nn import build_network
+from sqcodec.streaming import StreamEncoder
+from sqcodec.tokens.corpus import model_info
+
+DATA = Path(__file__).parents[1] / "data"
+FORMER = {
+    "speech-1k": "f2654d39949ce8556b989ba4660237c84ad920414a1d4799eb1fc8a1cf0997c6",
+    "speech-3k": "fa0d697885a5feabc5e4721d720581dcac6e597874bc60f8667a1f3027d75782",
+}
+"""What the files of the shipped models carried before: the sha256 of model.safetensors."""
+
+
+@pytest.fixture
+def tensors(tiny_config: ModelConfig) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return build_network(tiny_config).state_dict()
+
+
+def test_order_metadata_name_and_width_do_not_matter(tiny_config: ModelConfig, tensors: dict, tmp_path: Path) -> None:
+    half = {name: tensor.half().float() for name, tensor in tensors.items()}
+    found = {hash_model(tiny_config, half)}
+    for number in range(5):
+        config = dataclasses.replace(tiny_config, name=f"name-{number}")
+        found.add(save_model(tmp_path / "a", config, dict(reversed(half.items())), {"source": f"/home/{number}"}))
+        found.add(hash_folder(tmp_path / "a"))
+    found.add(save_model(tmp_path / "b", tiny_config, {name: tensor.half() for name, tensor in half.items()}))
+    found.add(hash_folder(tmp_path / "b"))
+    assert len(found) == 1
+
+
+def test_a_model_is_the_same_file_each_time(tiny_config: ModelConfig, tensors: dict, tmp_path: Path) -> None:
+    files = set()
+    for _ in range(8):
+        save_model(tmp_path, tiny_config, tensors, {"step": "3", "licence": "MIT", "source": "é"})
+        files.add(hash_file(tmp_path / WEIGHTS_NAME))
+    assert len(files) == 1
+    assert load_model(tmp_path)[2] == {"format": "pt", "step": "3", "licence": "MIT", "source": "é"}
+
+
+@pytest.mark.parametrize("change", [{"lookahead": 481}, {"sample_rate": 24000}, {"pad_to": "window"}])
+def test_a_changed_setting_is_another_model(tiny_config: ModelConfig, tensors: dict, change: dict) -> None:
+    assert hash_model(dataclasses.replace(tiny_config, **change), tensors) != hash_model(tiny_config, tensors)
+
+
+def test_a_changed_tensor_is_another_model(tiny_config: ModelConfig, tensors: dict) -> None:
+    name = "front_project.weight"
+    found = {hash_model(tiny_config, tensors)}
+    for other in (tensors[name] + 1e-6, tensors[name].flip(0), tensors[name].view(1, *tensors[name].shape)):
+        found.add(hash_model(tiny_config, tensors | {name: other}))
+    found.add(hash_model(tiny_config, {("x" if key == name else key): value for key, value in tensors.items()}))
+    assert len(found) == 5
+
+
+def test_settings_at_their_defaults_do_not_count() -> None:
+    """So settings that the configuration learns later change no hash."""
+    assert canonical_settings(ModelConfig()) == "{}"
+    settings = json.loads(canonical_settings(published_config("sqcodec-3kbps")))
+    assert settings["encoder.unit.weight_norm"] and "name" not in settings and "encoder.front" not in settings
+
+
+@pytest.mark.parametrize("name", FORMER)
+def test_what_the_shipped_models_made_before_stays_readable(name: str, tmp_path: Path) -> None:
+    codec = sqcodec.load(name)
+    assert codec.weights_hash == registry.read_index()[name]["hash"] != FORMER[name]
+    assert codec.matches(FORMER[name]) and codec.matches(FORMER[name][:16]) and not codec.matches(FORMER[name][:8])
+    assert registry.find_by_hash(FORMER[name][:16]) == registry.find_model(name)
+
+    per_frame = codec.config.transformer.tokens_per_frame
+    stream = TokenFormat(codec.codebook_size, per_frame, 1, FORMER[name])
+    TokenFormat(codec.codebook_size, per_frame, 1, codec.weights_hash).check(stream.header, codec.matches)
+
+    encoder = StreamEncoder(codec)
+    encoder.push(np.zeros(700, np.float32))
+    state = {key: tensor.clone() for key, tensor in encoder.state_dict().items()}
+    about = {"kind": "encoder", "model": name, "weights_hash": FORMER[name]}
+    safetensors.torch.save_file(state, tmp_path / "state", metadata=about)
+    again = StreamEncoder(codec)
+    again.load_state(tmp_path / "state")
+    assert again.samples_read == 700
+    safetensors.torch.save_file(state, tmp_path / "state", metadata=about | {"weights_hash": "0" * 64})
+    with pytest.raises(ValueError, match="is of model"):
+        again.load_state(tmp_path / "state")
+
+
+def test_a_code_file_with_the_former_hash_decodes(tmp_path: Path) -> None:
+    source = tmp_path / "a.sqc"
+    assert cli.main(["encode", str(DATA / "2033-164914-0002.flac"), str(source), "--threads", "1"]) == 0
+    header, tokens = container.read(source)
+    assert header.matches(sqcodec.load().weights_hash)
+    container.write(source, dataclasses.replace(header, weights_hash=FORMER["speech-3k"]), tokens)
+    assert cli.main(["decode", str(source), str(tmp_path / "a.wav"), "--threads", "1"]) == 0
+
+
+def test_a_corpus_begun_under_the_former_hash_goes_on(tmp_path: Path) -> None:
+    from sqcodec.tokens.corpus import INDEX, read_index, tokenize
+
+    totals = tokenize(DATA, tmp_path / "out", model="speech-1k", shard_clips=2)
+    index = tmp_path / "out" / INDEX
+    index.write_text(json.dumps(read_index(tmp_path / "out") | {"weights_hash": FORMER["speech-1k"]}))
+    (tmp_path / "out" / "shards" / "part-00001.json").unlink()
+    assert tokenize(DATA, tmp_path / "out", model="speech-1k", shard_clips=2) == totals
+    assert read_index(tmp_path / "out")["weights_hash"] == FORMER["speech-1k"]
+    assert model_info(registry.find_model("speech-1k")).weights_hash == registry.read_index()["speech-1k"]["hash"]
+
+
+def test_one_setting_edited_in_the_folder_is_noticed(tiny_config: ModelConfig, tensors: dict, tmp_path: Path) -> None:
+    before = save_model(tmp_path, tiny_config, tensors)
+    path = tmp_path / CONFIG_NAME
+    path.write_text(path.read_text().replace("lookahead = 480", "lookahead = 500"))
+    assert hash_folder(tmp_path) != before
