@@ -44,12 +44,12 @@ def how_averaged(results: Results) -> str:
     clips = {row.utterance: row for row in results.rows}
     speakers = {row.speaker for row in clips.values()} - {""}
     unknown = sum(not row.speaker for row in clips.values())
-    said = ["Mean ± half the 95 % bootstrap interval"]
-    if speakers:
-        said[0] += f" over {len(speakers)} speakers (drawn with replacement, then clips of each)."
+    over = f"{len(speakers)} speakers (drawn with replacement, then clips of each)" if len(speakers) > 1 else "clips"
+    said = [f"Mean ± half the 95 % bootstrap interval over {over}."]
     if unknown:
-        said[0] += " over clips." if not speakers else ""
         said.append(f"Who speaks in {unknown} clips is not known: each counts as a speaker of its own.")
+    elif len(speakers) == 1:
+        said.append(ONE_SPEAKER)
     counts: dict[int, list[str]] = {}
     for name, metric in results.metrics.items():
         found = [values["metrics"][name]["count"] for values in results.summary.values() if name in values["metrics"]]
@@ -125,7 +125,9 @@ def problems(results: Results) -> list[str]:
     lines = []
     for row in results.rows:
         said = [row.error] if row.status != "ok" else []
-        said += [f"{name}: {reason}" for name, reason in row.reasons.items()] + row.notes
+        for reason in dict.fromkeys(row.reasons.values()):
+            said.append(f"{', '.join(name for name in row.reasons if row.reasons[name] == reason)}: {reason}")
+        said += row.notes
         if said:
             lines.append(f"{row.system}, {row.utterance} ({row.status}): {'; '.join(said)}")
     return lines

@@ -70,14 +70,8 @@ def run_task(task: Task) -> list[Row]:
             continue
         pair = Pair(reference, decoded, REFERENCE_RATE, utterance.text, cache)
         scores, reasons = score(pair, metrics)
-        rows.append(
-            replace(
-                row,
-                text=utterance.text,
-                scores={**row.scores, **scores},
-                reasons={**row.reasons, **reasons},
-            )
-        )
+        row = replace(row, text=utterance.text, scores={**row.scores, **scores}, reasons={**row.reasons, **reasons})
+        rows.append(row)
     return rows
 
 

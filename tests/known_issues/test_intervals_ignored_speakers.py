@@ -49,6 +49,8 @@ def test_the_report_says_whose_intervals_they_are(tmp_path: Path, speech: np.nda
     report = markdown(evaluate(Options(str(tmp_path / "manifest.tsv"), out=tmp_path / "a", **run)))
     assert "over 2 speakers" in report and "| English | original | 3 | 2 |" in report
     assert "| Dutch | original | 1 | 1 |" in report
+    one = markdown(evaluate(Options(str(tmp_path / "manifest.tsv"), out=tmp_path / "a", limit=1, **run)))
+    assert "Where there is one speaker, the interval is over clips" in one
     report = markdown(evaluate(Options(str(tmp_path), out=tmp_path / "b", **run)))
     assert "Who speaks in 4 clips is not known: each counts as a speaker of its own" in report
 
