@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", metavar="MANIFEST_OR_FOLDER")
     parser.add_argument("--split", default="test", help="of a manifest; default: test")
-    parser.add_argument("--limit", type=int, help="that many, spread over the list; default: all")
+    parser.add_argument("--limit", type=int, help="that many, of as many speakers as can be; default: all")
     parser.add_argument("--models", nargs="+", default=["speech-3k", "speech-1k"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)

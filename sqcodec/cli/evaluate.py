@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="a folder of audio files to evaluate on")
     parser.add_argument("--manifest", metavar="FILE", help="a manifest instead, .tsv or .jsonl")
     parser.add_argument("--split", metavar="NAME", help="only this split of the manifest")
-    parser.add_argument("--limit", type=positive, metavar="N", help="only N clips, spread over the list")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only N clips, of as many speakers as it can")
     parser.add_argument(
         "--model", action="append", default=[], metavar="NAME|FOLDER", help="a model; may be given again"
     )
