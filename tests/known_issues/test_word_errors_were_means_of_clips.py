@@ -37,7 +37,6 @@ class Recogniser:
 
 
 def rates(monkeypatch: pytest.MonkeyPatch, listener: Recogniser, text: str = "") -> dict[str, float]:
-    pytest.importorskip("jiwer")
     seeds: list[int] = []
     listener.calls.clear()
     fake = ModuleType("ctranslate2")
