@@ -45,19 +45,28 @@ def run(arguments: argparse.Namespace) -> int:
     if out.exists() and not arguments.force:
         raise FileExistsError(f"{out} exists; --force overwrites it")
     lines, seconds, problems = [], 0.0, Counter[str]()
+    speakers: dict[str, str] = {}
     for found in examine_folder(folder, arguments.shortest, arguments.jobs):
         if found.problem:
             problems[found.problem] += 1
             print(printable(f"{found.problem}: {found.path}: {found.note}"), file=sys.stderr)
             continue
         speaker = found.path.parent.name
-        split = split_of(speaker, shares)
+        split = speakers.setdefault(speaker, split_of(speaker, shares))
         lines.append(manifest_line(found, out, speaker, split, transcript(found.path), arguments.source))
         seconds += found.seconds
     if not lines:
         raise ValueError(f"No usable audio under '{folder}': {dict(problems)}.")
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, "\n".join(lines) + "\n")
+    for split in ("train", *(name for name, share in shares.items() if share)):
+        if split not in speakers.values():
+            print(
+                f"sqcodec: warning: no clip is in the split '{split}': whole speakers are held out, by a hash of their "
+                f"names, and there are {len(speakers)} (a speaker is the name of a file's folder). Give other shares, "
+                "or none: `sqcodec train` can hold out clips itself (data.validation_share).",
+                file=sys.stderr,
+            )
     left_out = ", ".join(f"{count} {problem}" for problem, count in sorted(problems.items())) or "nothing"
     print(f"{out}: {len(lines)} clips, {seconds / 3600:.2f} h; left out: {left_out}")
     return 0

@@ -1,8 +1,8 @@
 """The decoded-audio cache: a corpus as one memory-mapped int16 array at the model's sample rate.
 
 Decoding compressed clips at every step would cost more than a CPU training step can spare. The cache is written
-once (to a temporary name, then renamed) and keyed by the clips and the sample rate, so that a changed corpus is
-decoded again and an unchanged one is not.
+once (to a temporary name, then renamed) and keyed by the clips' paths, sizes and times of change and by the sample
+rate, so that a changed corpus is decoded again and an unchanged one is not.
 """
 
 from __future__ import annotations
@@ -18,18 +18,24 @@ import soundfile
 import soxr
 
 from sqcodec.data.manifest import Clip
-from sqcodec.files import published
+from sqcodec.files import published, write_atomically
 
 log = logging.getLogger(__name__)
+
+UNREADABLE = (soundfile.LibsndfileError, OSError, ValueError)
 
 
 @dataclass(frozen=True)
 class AudioCache:
-    """``samples`` int16 [total]; clip i is ``samples[starts[i] : starts[i + 1]]``."""
+    """``samples`` int16 [total]; clip i is ``samples[starts[i] : starts[i + 1]]``.
+
+    ``digest`` is of the samples and where clips start, whatever the files are called.
+    """
 
     samples: np.ndarray
     starts: np.ndarray
     sample_rate: int
+    digest: str = ""
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -55,34 +61,70 @@ class AudioCache:
 def build_cache(clips: list[Clip], folder: str | Path, sample_rate: int) -> AudioCache:
     """Decodes clips to mono int16 at ``sample_rate`` under ``folder``, or opens what an earlier call wrote.
 
-    A clip that cannot be read, or is empty, is reported in the log and left out.
+    A clip that cannot be read, or is empty, is reported in the log and left out; the next call tries it again.
+
+    Raises:
+        ValueError: none of the clips can be read.
     """
     folder = Path(folder)
-    digest = hashlib.sha256(json.dumps([str(c.path) for c in clips] + [sample_rate]).encode()).hexdigest()[:16]
-    audio_path, index_path = folder / f"{digest}.i16", folder / f"{digest}.starts.npy"
-    if not index_path.exists():
+    described = [[str(clip.path), *_size_and_time(clip.path)] for clip in clips]
+    key = hashlib.sha256(json.dumps([described, sample_rate]).encode()).hexdigest()[:16]
+    audio_path, index_path = folder / f"{key}.i16", folder / f"{key}.json"
+    if not _is_whole(audio_path, index_path, sample_rate):
         folder.mkdir(parents=True, exist_ok=True)
         _write(clips, audio_path, index_path, sample_rate)
-    return AudioCache(np.memmap(audio_path, dtype=np.int16, mode="r"), np.load(index_path), sample_rate)
+    index = json.loads(index_path.read_text(encoding="utf-8"))
+    samples = np.memmap(audio_path, dtype=np.int16, mode="r")
+    return AudioCache(samples, np.asarray(index["starts"], dtype=np.int64), sample_rate, index["digest"])
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+def _is_whole(audio_path: Path, index_path: Path, sample_rate: int) -> bool:
+    """Whether a cache was written as a whole, and lacks no clip that can be read by now."""
+    try:
+        index = json.loads(index_path.read_text(encoding="utf-8"))
+        size = audio_path.stat().st_size
+    except (OSError, ValueError):
+        return False
+    if size != 2 * index["starts"][-1]:
+        return False
+    for path in index["left_out"]:
+        try:
+            read_mono(path, sample_rate)
+        except UNREADABLE as error:
+            log.warning("left out '%s': %s", path, error)
+        else:
+            return False
+    return True
 
 
 def _write(clips: list[Clip], audio_path: Path, index_path: Path, sample_rate: int) -> None:
-    starts = [0]
+    starts, left_out, digest = [0], [], hashlib.sha256()
     with published(audio_path) as partial, partial.open("wb") as file:
         for number, clip in enumerate(clips):
             try:
                 samples = read_mono(clip.path, sample_rate)
-            except (soundfile.LibsndfileError, OSError, ValueError) as error:
+            except UNREADABLE as error:
                 log.warning("left out '%s': %s", clip.path, error)
+                left_out.append(str(clip.path))
                 continue
-            file.write(np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16).tobytes())
+            data = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16).tobytes()
+            file.write(data)
+            digest.update(data)
             starts.append(starts[-1] + len(samples))
             if number % 500 == 499:
                 log.info("decoded %d of %d clips", number + 1, len(clips))
         if starts[-1] == 0:
             raise ValueError(f"None of the {len(clips)} clips could be read.")
-    with published(index_path) as partial, partial.open("wb") as file:
-        np.save(file, np.asarray(starts, dtype=np.int64))
+    digest.update(json.dumps([starts, sample_rate]).encode())
+    write_atomically(index_path, json.dumps({"starts": starts, "digest": digest.hexdigest(), "left_out": left_out}))
 
 
 def read_mono(path: str | Path, sample_rate: int) -> np.ndarray:

@@ -6,8 +6,10 @@ before training; but every segment is sought, decoded and resampled again.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +25,9 @@ log = logging.getLogger(__name__)
 MARGIN = 0.05
 """Seconds that are read before and behind a piece, so that the resampler's filter sees what it would in the whole."""
 
+PIECE = 4096
+"""Bytes that are read of a file to know it again."""
+
 
 class AudioFiles:
     """Clips one after the other, mono at ``sample_rate`` Hz. A clip that cannot be opened is reported and left out."""
@@ -31,13 +36,16 @@ class AudioFiles:
         self.sample_rate = sample_rate
         with ThreadPoolExecutor(jobs) as pool:
             found = list(pool.map(_frames_and_rate, [clip.path for clip in clips]))
-        self.paths, self.rates, lengths = [], [], [0]
-        for clip, (frames, rate) in zip(clips, found, strict=True):
+        self.paths, self.rates, lengths, digest = [], [], [0], hashlib.sha256()
+        for clip, (frames, rate, piece) in zip(clips, found, strict=True):
             if frames:
+                digest.update(f"{frames} {rate} {piece} ".encode())
                 self.paths.append(clip.path)
                 self.rates.append(rate)
                 lengths.append(frames if rate == sample_rate else frames * sample_rate // rate)
         self.starts = np.cumsum(lengths)
+        self.digest = digest.hexdigest()
+        """Of the clips' lengths, rates, sizes and of a piece of each file, whatever they are called."""
         if not self.paths:
             raise ValueError(f"None of the {len(clips)} clips could be read.")
 
@@ -88,12 +96,17 @@ def read_part(path: Path, rate: int, sample_rate: int, start: int, length: int) 
     return piece
 
 
-def _frames_and_rate(path: Path) -> tuple[int, int]:
+def _frames_and_rate(path: Path) -> tuple[int, int, str]:
+    """(frames, Hz, a digest of the size and the middle of the file); (0, 0, "") where it cannot be read."""
     try:
         info = soundfile.info(path)
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(size // 2)
+            piece = hashlib.sha256(f"{size} ".encode() + file.read(PIECE)).hexdigest()
     except (soundfile.LibsndfileError, OSError) as error:
         log.warning("left out '%s': %s", path, error)
-        return 0, 0
+        return 0, 0, ""
     if not info.frames:
         log.warning("left out '%s': no samples", path)
-    return info.frames, info.samplerate
+    return info.frames, info.samplerate, piece

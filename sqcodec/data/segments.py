@@ -5,6 +5,7 @@ Processes that train together share a global batch; each reads its own rows of i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,6 +59,11 @@ class SegmentSampler:
     def seconds(self) -> float:
         """Of audio to draw from."""
         return sum(corpus.seconds for corpus in self.corpora)
+
+    @property
+    def digest(self) -> str:
+        """Of all corpora: the same where a batch is the same."""
+        return hashlib.sha256(" ".join(corpus.digest for corpus in self.corpora).encode()).hexdigest()
 
     def batch(self, step: int, rank: int = 0, size: int = 1) -> np.ndarray:
         """float32 [batch_size / size, segment_length] for a step: the rows of process ``rank`` of ``size``."""

@@ -125,9 +125,20 @@ class Trainer:
         state = self._read_state()
         if state is None:
             return False
+        if state.get("corpus", self.sampler.digest) != self.sampler.digest:
+            self._corpus_changed()
         self._load(state)
         log.info("resumed at step %d", self.step)
         return True
+
+    def _corpus_changed(self) -> None:
+        text = f"The clips to train on are not those that the run in '{self.folder}' was trained on until now"
+        if not self.recipe.data.may_change:
+            raise ValueError(
+                f"{text}: bring them back, give another --out (with --init-from '{self.folder}' to start from its "
+                "weights), or go on with the new ones by --set data.may_change=true."
+            )
+        log.warning("%s; going on, as data.may_change says", text)
 
     def _read_state(self) -> dict[str, Any] | None:
         """The first process first: it puts a damaged state aside."""
@@ -165,6 +176,7 @@ class Trainer:
         if self.rank == 0:
             state = {
                 "step": self.step,
+                "corpus": self.sampler.digest,
                 "network": self.network.state_dict(),
                 "average": self.average.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -365,8 +377,10 @@ def build_data(recipe: Recipe, cache_folder: str | Path) -> tuple[SegmentSampler
         clips, more = hold_out_share(clips, data.validation_share)
         held_out = held_out + more
     if data.validation_split:
-        held_out = held_out + read_manifest(data.manifest, data.validation_split)
+        held_out = held_out + _validation_clips(data.manifest, data.validation_split)
         clips = [clip for clip in clips if clip.split != data.validation_split]
+        if not clips:
+            raise ValueError(f"'{data.manifest}' has no clips besides those of split '{data.validation_split}'.")
     if world()[0]:
         barrier()
 
@@ -394,6 +408,16 @@ def _training_clips(manifest: str, split: str) -> list[Clip]:
     """The clips of a split; of a manifest that knows no splits, all."""
     clips = read_manifest(manifest)
     return read_manifest(manifest, split) if split and any(clip.split for clip in clips) else clips
+
+
+def _validation_clips(manifest: str, split: str) -> list[Clip]:
+    found = [clip for clip in read_manifest(manifest) if clip.split == split]
+    if not found:
+        raise ValueError(
+            f"'{manifest}' has no clips of split '{split}' to validate on (data.validation_split). Hold clips of the "
+            "training set out instead: --set data.validation_split= --set data.validation_share=0.1."
+        )
+    return found
 
 
 def _in_words(error: BaseException) -> str:

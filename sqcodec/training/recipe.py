@@ -45,6 +45,8 @@ class DataRecipe:
     file and resampled on the fly, without decoding the whole file."""
     workers: int = 0
     """Processes that prepare batches ahead of the training step; 0: the training process does it itself."""
+    may_change: bool = False
+    """Go on with a run though its clips are no longer those of before: from there on it is another run."""
     more_manifests: list[str] = field(default_factory=list)
     """Further corpora to train on."""
     weights: list[float] = field(default_factory=list)
