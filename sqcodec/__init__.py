@@ -2,8 +2,9 @@
 
 >>> import sqcodec
 >>> codec = sqcodec.load("speech-3k")
->>> tokens = codec.encode(samples, sample_rate)   # int64 [B, N]
->>> samples = codec.decode(tokens)                # float32 [B, T] at codec.sample_rate
+>>> tokens = codec.encode("talk.wav")             # int64 [C, N]; or samples [C, T] and their rate
+>>> samples = codec.decode(tokens)                # float32 [C, T] at codec.sample_rate
+>>> sqcodec.audio.save("decoded.wav", samples, codec.sample_rate)
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sqcodec import audio
     from sqcodec.codec import Codec, Precision
     from sqcodec.config import ModelConfig
     from sqcodec.streaming import StreamDecoder, StreamEncoder
 
-__all__ = ["Codec", "ModelConfig", "StreamDecoder", "StreamEncoder", "load"]
+__all__ = ["Codec", "ModelConfig", "StreamDecoder", "StreamEncoder", "audio", "load"]
 
 _HOMES = {"Codec": "codec", "ModelConfig": "config", "StreamDecoder": "streaming", "StreamEncoder": "streaming"}
 
@@ -33,7 +35,9 @@ def load(
 
 
 def __getattr__(name: str) -> object:
-    # torch is imported when it is needed, so that the command line answers at once.
+    # torch and numpy are imported when they are needed, so that the command line answers at once.
+    if name == "audio":
+        return importlib.import_module("sqcodec.audio")
     if name in _HOMES:
         return getattr(importlib.import_module(f"sqcodec.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'sqcodec' has no attribute {name!r}")
