@@ -164,7 +164,7 @@ class Codec:
     def latency(self) -> int:
         """Samples between a sample going in and coming out of a causal model that streams, at most: what it hears
         ahead, and the frame that has to be complete."""
-        return self.lookahead + self.hop_length * self.config.transformer.tokens_per_frame
+        return self.lookahead + self.hop_length * self.config.tokens_per_frame
 
     @cached_property
     def encoder_steps(self) -> EncoderSteps | None:
@@ -393,7 +393,7 @@ class Codec:
 
     def _groups(self, frames: Sequence[int]) -> Iterator[list[int]]:
         """Items of similar lengths together, ``BATCH_SECONDS`` at most."""
-        most = BATCH_SECONDS * self.sample_rate / (self.hop_length * self.config.transformer.tokens_per_frame)
+        most = BATCH_SECONDS * self.sample_rate / (self.hop_length * self.config.tokens_per_frame)
         group: list[int] = []
         for index in sorted(range(len(frames)), key=lambda index: -frames[index]):
             if group and frames[group[0]] * (len(group) + 1) > most:
@@ -404,11 +404,11 @@ class Codec:
             yield group
 
     def _frame_count(self, length: int) -> int:
-        return self.network.token_count(length) // self.config.transformer.tokens_per_frame
+        return self.network.token_count(length) // self.config.tokens_per_frame
 
     def _carried(self, tokens: np.ndarray) -> int:
         """Samples of the recording in tokens [B, N]."""
-        per_frame = self.config.transformer.tokens_per_frame
+        per_frame = self.config.tokens_per_frame
         return tokens.shape[1] // per_frame * per_frame * self.hop_length - self.lookahead
 
     def _all_carried(self, tokens: np.ndarray) -> int:

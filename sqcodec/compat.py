@@ -1,4 +1,4 @@
-"""The authors' published models in our terms: five `.pt` files and a TOML to (ModelConfig, state dict).
+"""The authors' published models in our terms: five `.pt` files and a TOML to (WaveformConfig, state dict).
 
 The only place that knows the names inside the packages `sq-codec` 0.0.1 and `l3ac` 1.0 ("One Quantizer is
 Enough", arXiv 2504.04949). Files are read with `weights_only=True`: nothing in them is executed.
@@ -20,10 +20,10 @@ from torch import Tensor
 from sqcodec.config import (
     DecoderConfig,
     EncoderConfig,
-    ModelConfig,
     QuantizerConfig,
     TransformerConfig,
     UnitConfig,
+    WaveformConfig,
     published_config,
     published_names,
 )
@@ -76,7 +76,7 @@ def load_published(
     config_path: str | Path | None = None,
     *,
     fold: bool = True,
-) -> tuple[ModelConfig, dict[str, Tensor]]:
+) -> tuple[WaveformConfig, dict[str, Tensor]]:
     """Read a published model.
 
     Args:
@@ -105,7 +105,7 @@ def import_published(
     *,
     fold: bool = True,
     cache_dir: str | Path | None = None,
-) -> tuple[ModelConfig, dict[str, Tensor]]:
+) -> tuple[WaveformConfig, dict[str, Tensor]]:
     """As `load_published`; the name of a published model ("l3ac-3kbps") is fetched from the model hub."""
     if isinstance(source, str) and source in published_names() and not Path(source).exists():
         from sqcodec.hub import fetch_published
@@ -115,8 +115,8 @@ def import_published(
 
 
 def convert(
-    parts: Mapping[str, Mapping[str, Tensor]], config: ModelConfig, *, fold: bool = True
-) -> tuple[ModelConfig, dict[str, Tensor]]:
+    parts: Mapping[str, Mapping[str, Tensor]], config: WaveformConfig, *, fold: bool = True
+) -> tuple[WaveformConfig, dict[str, Tensor]]:
     """The authors' five state dicts, by part, to our configuration and state dict; see `load_published`."""
     theirs = {f"{part}.{name}": tensor for part in PARTS for name, tensor in parts[part].items()}
     theirs.pop("en_encoder.cache_token", None)  # always of 0 tokens in what is published
@@ -137,7 +137,7 @@ def convert(
     return fold_norms(config, state) if fold else (config, state)
 
 
-def fold_norms(config: ModelConfig, state: dict[str, Tensor]) -> tuple[ModelConfig, dict[str, Tensor]]:
+def fold_norms(config: WaveformConfig, state: dict[str, Tensor]) -> tuple[WaveformConfig, dict[str, Tensor]]:
     """The same function with weight norm and `ResponseScale` folded into plain weights.
 
     In float64: then the rounded result, and so the hash of the weights, is the same on every processor.
@@ -165,8 +165,8 @@ def fold_norms(config: ModelConfig, state: dict[str, Tensor]) -> tuple[ModelConf
     return config, {name: tensor.float().contiguous() for name, tensor in folded.items()}
 
 
-def read_config(path: str | Path) -> ModelConfig:
-    """The authors' TOML as a ModelConfig; a key that this cannot express is a ValueError."""
+def read_config(path: str | Path) -> WaveformConfig:
+    """The authors' TOML as a WaveformConfig; a key that this cannot express is a ValueError."""
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
@@ -176,8 +176,8 @@ def read_config(path: str | Path) -> ModelConfig:
     return translate_config(values, str(path))
 
 
-def translate_config(values: Mapping[str, Any], where: str = "the configuration") -> ModelConfig:
-    """The tables of the authors' TOML as a ModelConfig."""
+def translate_config(values: Mapping[str, Any], where: str = "the configuration") -> WaveformConfig:
+    """The tables of the authors' TOML as a WaveformConfig."""
     network = NETWORK_DEFAULTS | dict(values["network_config"])
     for key in NETWORK_KEYS:
         if key not in network:
@@ -209,7 +209,7 @@ def translate_config(values: Mapping[str, Any], where: str = "the configuration"
         weight_norm=True,
         epsilon=EPSILON[family],
     )
-    return ModelConfig(
+    return WaveformConfig(
         name=name,
         sample_rate=sample_rate,
         feature_dim=network["feature_dim"],
@@ -261,7 +261,7 @@ def _translate_transformer(network: Mapping[str, Any], family: str) -> Transform
     )
 
 
-def _their_name(name: str, config: ModelConfig) -> str:
+def _their_name(name: str, config: WaveformConfig) -> str:
     """Our tensor's name to theirs, with the part in front: "encoder.blocks.1.0.module.dw_conv.bias"."""
     part, rest = name.split(".", 1)
     if part == "encoder":
@@ -330,7 +330,7 @@ def _their_units(block: int, name: str) -> str:
     return f"blocks.{block}.{unit}.module.{UNIT_NAMES[layer]}.{rest}"
 
 
-def _their_transformer_name(part: str, name: str, config: ModelConfig) -> str:
+def _their_transformer_name(part: str, name: str, config: WaveformConfig) -> str:
     side = "en_encoder" if part == "encoder_transformer" else "en_decoder"
     stack, rest = name.split(".", 1)
     if stack == "reduce":
@@ -385,7 +385,7 @@ def _list_files(source: str | Path | Iterable[str | Path]) -> tuple[dict[str, Pa
     return files, [file for file in found if file.suffix == ".toml"], files["encoder"].absolute().parent
 
 
-def _find_config(config_path: str | Path | None, tomls: list[Path], folder: Path) -> ModelConfig:
+def _find_config(config_path: str | Path | None, tomls: list[Path], folder: Path) -> WaveformConfig:
     if isinstance(config_path, str) and config_path in published_names():
         return published_config(config_path)
     if config_path is None and len(tomls) == 1:

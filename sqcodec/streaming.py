@@ -155,7 +155,7 @@ class StreamEncoder(_Stream):
         """The end: the remaining tokens int64 [B, n], so that the last sample can be decoded."""
         self._check(torch.zeros(self.num_channels, 0), "Samples")
         self._closed = True
-        per_frame = self.codec.config.transformer.tokens_per_frame
+        per_frame = self.codec.config.tokens_per_frame
         return self._stream.flush(self.codec.token_count(self.samples_read) // per_frame).cpu()
 
 

@@ -12,19 +12,21 @@ import pytest
 
 import sqcodec
 from sqcodec import cli
-from sqcodec.config import DecoderConfig, EncoderConfig, ModelConfig, QuantizerConfig, TransformerConfig
+from sqcodec.config import FrameConfig, FrameDecoder, FrameEncoder, FrameTransformer, QuantizerConfig
 
 HOP = 64
 
 
-def tiny_config(name: str) -> ModelConfig:
-    return ModelConfig(
+def tiny_config(name: str) -> FrameConfig:
+    return FrameConfig(
         name=name,
         feature_dim=16,
         lookahead=192,
-        encoder=EncoderConfig(front="stft", n_fft=256, hop=HOP, dims=(16,), strides=(), depths=(1,)),
-        transformer=TransformerConfig(window=8, heads=2, head_dim=8, position="distance_bias"),
-        decoder=DecoderConfig(head="istft", n_fft=256, hop=HOP, dims=(16,), strides=(), depths=(1,), gate=False),
+        frame_length=HOP,
+        tokens_per_frame=1,
+        encoder=FrameEncoder(n_fft=256, dim=16, depth=1, layer_scale=0.0),
+        transformer=FrameTransformer(window=8, heads=2, decoder_depth=1, layer_scale=0.0),
+        decoder=FrameDecoder(n_fft=256, subframes=1, dim=16, depth=1, layer_scale=0.0),
         quantizer=QuantizerConfig(levels=(7, 7, 7)),
     )
 

@@ -34,24 +34,18 @@ def speech() -> np.ndarray:
 @pytest.fixture(scope="session")
 def tiny_config() -> ModelConfig:
     """A frame-rate network of a few thousand parameters, shaped like the one that ships."""
-    unit = {"activation": "gelu", "layer_scale": 0.3, "kernel_size": 3}
     return ModelConfig.from_dict(
         {
+            "family": "frame",
             "name": "tiny",
             "feature_dim": 12,
             "lookahead": 480,
-            "encoder": {
-                "front": "stft", "n_fft": 512, "hop": 192, "dims": [16], "strides": [], "depths": [1], "unit": unit,
-            },
-            "transformer": {
-                "encoder_depth": 1, "decoder_depth": 1, "tokens_per_frame": 2, "window": 5, "heads": 2,
-                "head_dim": 8, "position": "distance_bias",
-            },
+            "frame_length": 192,
+            "tokens_per_frame": 2,
+            "encoder": {"n_fft": 512, "dim": 16, "depth": 1, "kernel_size": 3},
+            "transformer": {"encoder_depth": 1, "decoder_depth": 1, "window": 5, "heads": 2},
             "quantizer": {"kind": "fsp", "levels": [7, 7, 7, 7, 7, 7]},
-            "decoder": {
-                "head": "istft", "n_fft": 384, "hop": 192, "subframes": 2, "dims": [16], "strides": [],
-                "depths": [1], "gate": False, "unit": unit,
-            },
+            "decoder": {"n_fft": 384, "subframes": 2, "dim": 16, "depth": 1, "kernel_size": 3},
         }
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from sqcodec.config import (
     DecoderConfig,
     EncoderConfig,
-    ModelConfig,
+    WaveformConfig,
     QuantizerConfig,
     TransformerConfig,
     UnitConfig,
@@ -24,14 +24,14 @@ from sqcodec.nn.network import Network
 from sqcodec.nn.tconv import TrendFront, TrendGate, envelope
 
 
-def tiny(causal: bool = True, rate: int = 2, **transformer) -> ModelConfig:
+def tiny(causal: bool = True, rate: int = 2, **transformer) -> WaveformConfig:
     """Hop 6 x rate, 3 bits or so; a norm over time and symmetric padding only where not causal."""
     options = {"window": 5, "heads": 2, "head_dim": 8, "rate_reduction": rate, "exact_window": causal}
     options |= transformer
     if rate > 1:
         options |= {"encoder_frame_depth": 1, "decoder_frame_depth": 1}
     unit = UnitConfig(layer_scale=0.5, grn=not causal, weight_norm=not causal)
-    return ModelConfig(
+    return WaveformConfig(
         feature_dim=16,
         causal=causal,
         lookahead=7 if causal else 0,

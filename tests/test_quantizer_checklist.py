@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sqcodec.codec import Codec
-from sqcodec.config import ModelConfig, QuantizerConfig, QuantizerOptions
+from sqcodec.config import FrameConfig, ModelConfig, QuantizerConfig, QuantizerOptions
 from sqcodec.container import CodeHeader, dumps, loads
 from sqcodec.nn import build_network
 from sqcodec.quantizers import VectorPerturbation, build_quantizer
@@ -159,12 +159,10 @@ def test_bit_rates_count_every_codebook_and_shared_codes_once():
     assert CONFIGS["rvq"].token_bits == CONFIGS["pvq"].token_bits == 3 + 4
     assert CONFIGS["msrvq"].token_bits == 3 / 2 + 4
     assert CONFIGS["lfq"].token_bits == 6
-    model = ModelConfig.from_dict({
-        "quantizer": CONFIGS["vq"].__dict__ | {"options": {}}, "transformer": {"tokens_per_frame": 2}
-    })
+    model = FrameConfig(quantizer=CONFIGS["vq"], tokens_per_frame=2)
     assert model.bit_rate == model.token_rate * 6
-    with pytest.raises(ValueError, match="strides.*divisors of transformer.tokens_per_frame"):
-        ModelConfig(quantizer=CONFIGS["msrvq"])
+    with pytest.raises(ValueError, match="strides.*divisors of tokens_per_frame"):
+        FrameConfig(quantizer=CONFIGS["msrvq"], tokens_per_frame=1)
 
 
 def test_config_mistakes_are_named():

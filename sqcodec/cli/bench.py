@@ -129,9 +129,9 @@ def _stream(codec: Codec, samples: Any, tokens: Any, milliseconds: float) -> tup
     def decode() -> None:
         """The tokens that each piece of samples completes."""
         decoder, done = StreamDecoder(codec, samples.shape[0]), 0
-        frame = codec.hop_length * codec.config.transformer.tokens_per_frame
+        frame = codec.hop_length * codec.config.tokens_per_frame
         for end in range(piece, samples.shape[1] + piece, piece):
-            last = min(end, samples.shape[1]) // frame * codec.config.transformer.tokens_per_frame
+            last = min(end, samples.shape[1]) // frame * codec.config.tokens_per_frame
             decoder.push(tokens[:, done:last])
             done = last
 

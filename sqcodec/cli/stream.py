@@ -99,5 +99,5 @@ def decode(codec: Codec, stdin: Any, stdout: Any, arguments: argparse.Namespace)
 
 
 def _token_format(codec: Codec, num_channels: int) -> TokenFormat:
-    per_frame = codec.config.transformer.tokens_per_frame
+    per_frame = codec.config.tokens_per_frame
     return TokenFormat(codec.codebook_size, per_frame, num_channels, codec.weights_hash)

@@ -67,7 +67,7 @@ def check_onnx(codec: Codec, folder: str | Path, seconds: float = 2.0) -> tuple[
     import onnxruntime
 
     random = np.random.default_rng(0)
-    length = codec.config.encoder.hop_length
+    length = codec.config.frame_length
     frames = int(seconds * codec.sample_rate) // length
     walk = np.cumsum(random.standard_normal(frames * length)) * 0.01
     samples = (walk - np.convolve(walk, np.ones(400) / 400, "same")).astype(np.float32)[None]

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from sqcodec.config import ModelConfig
+from sqcodec.config import FrameConfig, ModelConfig
 
 from .remote import auto_map, write_code
 
@@ -23,7 +23,7 @@ class SQCodecConfig(PreTrainedConfig):
     model_type = "sqcodec"
 
     def __init__(self, codec: dict[str, Any] | None = None, weights_hash: str = "", **kwargs: Any) -> None:
-        self.codec = (ModelConfig.from_dict(codec) if codec else ModelConfig()).to_dict()
+        self.codec = (ModelConfig.from_dict(codec) if codec else FrameConfig()).to_dict()
         self.weights_hash = weights_hash
         kwargs.setdefault("auto_map", auto_map(AutoConfig="SQCodecConfig", AutoModel="SQCodecModel"))
         super().__init__(**kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqcodec.config import ModelConfig
+from sqcodec.config import FrameConfig, ModelConfig, WaveformConfig
 from sqcodec.nn.frame_network import FrameNetwork
 from sqcodec.nn.network import Network
 
@@ -10,15 +10,8 @@ __all__ = ["FrameNetwork", "Network", "build_network"]
 
 
 def build_network(config: ModelConfig) -> Network | FrameNetwork:
-    """The network that a configuration describes, with random weights.
-
-    An stft front and an istft head make a frame-rate network; the other networks have neither.
-    """
-    spectral = (config.encoder.front == "stft", config.decoder.head == "istft")
-    if spectral == (True, True):
+    """The network that a configuration describes, with random weights."""
+    if isinstance(config, FrameConfig):
         return FrameNetwork(config)
-    if spectral == (False, False):
-        return Network(config)
-    raise ValueError(
-        "encoder.front 'stft' and decoder.head 'istft' go together: set both, or neither ('tconv', 'waveform')."
-    )
+    assert isinstance(config, WaveformConfig)
+    return Network(config)

@@ -50,7 +50,7 @@ class CodecNetwork(nn.Module, ABC):
         """Tokens that ``length`` samples need (without the padding to whole windows of ``pad_to``)."""
         if not length:
             return 0
-        per_frame = self.config.transformer.tokens_per_frame
+        per_frame = self.config.tokens_per_frame
         return -(-(length + self.config.lookahead) // (self.config.hop_length * per_frame)) * per_frame
 
     def pad_length(self, length: int) -> int:

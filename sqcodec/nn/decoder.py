@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sqcodec.config import DecoderConfig, ModelConfig, UnitConfig
+from sqcodec.config import DecoderConfig, UnitConfig, WaveformConfig
 from sqcodec.nn.attention import LocalTransformer
 from sqcodec.nn.layers import ChannelNorm, Conv1d, Snake, conv_units, normed, upsample
 from sqcodec.nn.tconv import TrendGate
@@ -18,7 +18,7 @@ from sqcodec.nn.tconv import TrendGate
 class DecoderTransformer(nn.Module):
     """Tokens' features [B, N, C] to frames [B, C, N r]: layers, linear upsampling by r, layers."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: WaveformConfig) -> None:
         super().__init__()
         transformer, channels = config.transformer, config.feature_dim
         self.rate = transformer.rate_reduction
@@ -38,7 +38,7 @@ class UpStage(nn.Module):
     """Residual units, a gate, then a point-wise convolution and upsampling; [B, C, T]."""
 
     def __init__(
-        self, channels: int, out_channels: int, stride: int, depth: int, config: ModelConfig
+        self, channels: int, out_channels: int, stride: int, depth: int, config: WaveformConfig
     ) -> None:
         super().__init__()
         decoder, unit = config.decoder, config.decoder.unit
@@ -96,7 +96,7 @@ class WaveformHead(nn.Module):
 class Decoder(nn.Module):
     """Convolutional part: frames [B, C, T / frame length] to samples [B, 1, T]."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: WaveformConfig) -> None:
         super().__init__()
         decoder = config.decoder
         dims, unit = decoder.dims, decoder.unit
@@ -105,17 +105,10 @@ class Decoder(nn.Module):
             UpStage(dims[i], dims[i + 1], stride, decoder.depths[i], config)
             for i, stride in enumerate(decoder.strides)
         )
-        self.head = build_head(decoder, config.causal)
+        self.head = WaveformHead(dims[-1], decoder, config.causal)
 
     def forward(self, frames: Tensor) -> Tensor:
         x = self.project(frames)
         for stage in self.stages:
             x = stage(x)
         return self.head(x)
-
-
-def build_head(config: DecoderConfig, causal: bool) -> nn.Module:
-    """The last block: [B, dims[-1], T / hop] to samples [B, 1, T]."""
-    if config.head == "waveform":
-        return WaveformHead(config.dims[-1], config, causal)
-    raise NotImplementedError(f"decoder.head {config.head!r} is not available yet")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sqcodec.config import EncoderConfig, ModelConfig
+from sqcodec.config import WaveformConfig
 from sqcodec.nn.attention import LocalTransformer
 from sqcodec.nn.layers import ChannelNorm, Conv1d, conv_units, normed
 from sqcodec.nn.tconv import TrendFront
@@ -18,7 +18,7 @@ class DownStage(nn.Module):
     """Residual units, then a convolution that reduces the rate `stride`-fold; [B, C, T]."""
 
     def __init__(
-        self, channels: int, out_channels: int, stride: int, depth: int, config: ModelConfig
+        self, channels: int, out_channels: int, stride: int, depth: int, config: WaveformConfig
     ) -> None:
         super().__init__()
         unit = config.encoder.unit
@@ -33,11 +33,11 @@ class DownStage(nn.Module):
 class Encoder(nn.Module):
     """Convolutional part: samples [B, 1, T] to frames [B, C, T / frame length]."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: WaveformConfig) -> None:
         super().__init__()
         encoder = config.encoder
         dims, unit = encoder.dims, encoder.unit
-        self.front = build_front(encoder, config.causal)
+        self.front = TrendFront(dims[0], causal=config.causal, weight_norm=unit.weight_norm)
         self.stages = nn.ModuleList(
             DownStage(dims[i], dims[i + 1], stride, encoder.depths[i], config)
             for i, stride in enumerate(encoder.strides)
@@ -52,17 +52,10 @@ class Encoder(nn.Module):
         return self.project(self.units(x))
 
 
-def build_front(config: EncoderConfig, causal: bool) -> nn.Module:
-    """The first block: samples [B, 1, T] to [B, dims[0], T / hop]."""
-    if config.front == "tconv":
-        return TrendFront(config.dims[0], causal=causal, weight_norm=config.unit.weight_norm)
-    raise NotImplementedError(f"encoder.front {config.front!r} is not available yet")
-
-
 class EncoderTransformer(nn.Module):
     """Frames [B, C, N r] to tokens' features [B, N, C]: layers at the frame rate, reduction by r, layers."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: WaveformConfig) -> None:
         super().__init__()
         transformer, channels = config.transformer, config.feature_dim
         rate = transformer.rate_reduction

@@ -1,6 +1,6 @@
 """The frame-rate codec network: STFT front, causal units and local attention, one quantizer, iSTFT head.
 
-All heavy layers run once a frame; a frame carries ``transformer.tokens_per_frame`` tokens of the one quantizer and
+All heavy layers run once a frame; a frame carries ``tokens_per_frame`` tokens of the one quantizer and
 ``decoder.subframes`` inverse-FFT frames. Everything is causal: after F * n input samples, frame n - 1 is known, and
 with it the output up to sample F * n. Output sample t is the recording's sample t - ``lookahead``: the head's
 overlap and what the encoder hears ahead of it.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sqcodec.config import ModelConfig, UnitConfig
+from sqcodec.config import FrameConfig, FrameDecoder, FrameEncoder, FrameTransformer
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.nn.frame import FrameTransformerLayer, FrameUnit
 from sqcodec.nn.spectral import ISTFTHead, STFTFront
@@ -20,41 +20,39 @@ from sqcodec.quantizers import QuantizerOutput, build_quantizer
 
 
 class FrameNetwork(CodecNetwork):
-    """The causal network of this project's own models. ``config`` must have an stft front and an istft head."""
+    """The causal network of this project's own models."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    config: FrameConfig
+
+    def __init__(self, config: FrameConfig) -> None:
         super().__init__(config)
         encoder, decoder, transformer = config.encoder, config.decoder, config.transformer
-        self.frame_length = encoder.hop_length
-        self.tokens_per_frame = transformer.tokens_per_frame
+        self.frame_length = config.frame_length
+        self.tokens_per_frame = config.tokens_per_frame
         self.subframes = decoder.subframes
-        self.front = STFTFront(encoder.n_fft, encoder.hop)
-        self.front_project = nn.Linear(self.front.num_features, encoder.dims[0])
+        self.front = STFTFront(encoder.n_fft, config.frame_length)
+        self.front_project = nn.Linear(self.front.num_features, encoder.dim)
         self.encoder = nn.Sequential(
-            *_units(encoder.dims[0], encoder.depths[0], encoder.unit),
-            *_transformer_layers(encoder.dims[0], transformer.encoder_depth, config),
-            nn.LayerNorm(encoder.dims[0]),
+            *_units(encoder.dim, encoder.depth, encoder),
+            *_transformer_layers(encoder.dim, transformer.encoder_depth, transformer),
+            nn.LayerNorm(encoder.dim),
         )
-        self.split = nn.Linear(encoder.dims[0], self.tokens_per_frame * config.feature_dim)
+        self.split = nn.Linear(encoder.dim, self.tokens_per_frame * config.feature_dim)
         self.quantizer = build_quantizer(config.quantizer, config.feature_dim)
-        self.join = nn.Linear(self.tokens_per_frame * config.feature_dim, decoder.dims[0])
+        self.join = nn.Linear(self.tokens_per_frame * config.feature_dim, decoder.dim)
         self.decoder = nn.Sequential(
-            *_transformer_layers(decoder.dims[0], transformer.decoder_depth, config),
-            *_units(decoder.dims[0], decoder.depths[0], decoder.unit),
-            nn.LayerNorm(decoder.dims[0]),
+            *_transformer_layers(decoder.dim, transformer.decoder_depth, transformer),
+            *_units(decoder.dim, decoder.depth, decoder),
+            nn.LayerNorm(decoder.dim),
         )
-        self.head_project = nn.Linear(decoder.dims[0], self.subframes * (decoder.n_fft + 2))
-        self.head = ISTFTHead(decoder.n_fft, decoder.hop // self.subframes)
-        if config.lookahead < self.head.overlap:
-            raise ValueError(
-                f"lookahead is {config.lookahead} samples: the iSTFT head alone needs {self.head.overlap}."
-            )
+        self.head_project = nn.Linear(decoder.dim, self.subframes * (decoder.n_fft + 2))
+        self.head = ISTFTHead(decoder.n_fft, config.frame_length // self.subframes)
 
     @property
     def encoder_context(self) -> int:
         """Samples of the past that a token depends on, beyond its own frame."""
         encoder, transformer = self.config.encoder, self.config.transformer
-        frames = encoder.depths[0] * (encoder.unit.kernel_size - 1)
+        frames = encoder.depth * (encoder.kernel_size - 1)
         frames += transformer.encoder_depth * (transformer.window - 1)
         return frames * self.frame_length + self.front.overlap
 
@@ -62,7 +60,7 @@ class FrameNetwork(CodecNetwork):
     def decoder_context(self) -> int:
         """Samples' worth of past tokens that a frame's output depends on, beyond its own tokens."""
         decoder, transformer = self.config.decoder, self.config.transformer
-        frames = decoder.depths[0] * (decoder.unit.kernel_size - 1)
+        frames = decoder.depth * (decoder.kernel_size - 1)
         frames += transformer.decoder_depth * (transformer.window - 1)
         return frames * self.frame_length + self.head.overlap
 
@@ -102,13 +100,11 @@ class FrameNetwork(CodecNetwork):
         return magnitude, phase, quantized
 
 
-def _units(dim: int, depth: int, unit: UnitConfig) -> list[nn.Module]:
-    return [FrameUnit(dim, unit.kernel_size, layer_scale=unit.layer_scale) for _ in range(depth)]
+def _units(dim: int, depth: int, side: FrameEncoder | FrameDecoder) -> list[nn.Module]:
+    return [FrameUnit(dim, side.kernel_size, layer_scale=side.layer_scale) for _ in range(depth)]
 
 
-def _transformer_layers(dim: int, depth: int, config: ModelConfig) -> list[nn.Module]:
-    transformer = config.transformer
+def _transformer_layers(dim: int, depth: int, config: FrameTransformer) -> list[nn.Module]:
     return [
-        FrameTransformerLayer(dim, transformer.heads, transformer.window, layer_scale=config.encoder.unit.layer_scale)
-        for _ in range(depth)
+        FrameTransformerLayer(dim, config.heads, config.window, layer_scale=config.layer_scale) for _ in range(depth)
     ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sqcodec.config import ModelConfig
+from sqcodec.config import WaveformConfig
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.nn.decoder import Decoder, DecoderTransformer
 from sqcodec.nn.encoder import Encoder, EncoderTransformer
@@ -22,9 +22,11 @@ PROJECT_CONTEXT = 2
 
 
 class Network(CodecNetwork):
-    """The network that a `ModelConfig` describes, with random weights."""
+    """The network that a `WaveformConfig` describes, with random weights."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    config: WaveformConfig
+
+    def __init__(self, config: WaveformConfig) -> None:
         super().__init__(config)
         self.encoder = Encoder(config)
         self.encoder_transformer = EncoderTransformer(config)

@@ -392,7 +392,7 @@ def build_data(recipe: Recipe, cache_folder: str | Path) -> tuple[SegmentSampler
     validation = build_cache(held_out, cache_folder, rate) if held_out else None
     if not world()[0]:
         barrier()
-    frame = recipe.model.hop_length * recipe.model.transformer.tokens_per_frame
+    frame = recipe.model.hop_length * recipe.model.tokens_per_frame
     length = math.ceil(data.segment_seconds * rate / frame) * frame
     augmentation = Augmentation(
         data.noise_rate, _pair(data.noise_db), data.bandwidth_rate, _pair(data.bandwidth_hz), data.speed_rate,

@@ -1,0 +1,40 @@
+"""Typed descriptions of codec networks, one for each family, validated on construction, TOML in and out.
+
+``ModelConfig.from_toml`` and ``from_dict`` read them all: the ``FrameConfig`` of this project's own causal networks,
+and the ``WaveformConfig`` of the published ones, which are read by name: `published_config("sqcodec-3kbps")`. Files of
+earlier versions describe the same networks as before.
+"""
+
+from __future__ import annotations
+
+from sqcodec.config.frame import FrameConfig, FrameDecoder, FrameEncoder, FrameTransformer
+from sqcodec.config.model import ModelConfig
+from sqcodec.config.published import published_config, published_names
+from sqcodec.config.quantizer import (
+    BINARY_KINDS,
+    SCALAR_KINDS,
+    SEVERAL_KINDS,
+    QuantizerConfig,
+    QuantizerOptions,
+)
+from sqcodec.config.waveform import DecoderConfig, EncoderConfig, TransformerConfig, UnitConfig, WaveformConfig
+
+__all__ = [
+    "BINARY_KINDS",
+    "SCALAR_KINDS",
+    "SEVERAL_KINDS",
+    "DecoderConfig",
+    "EncoderConfig",
+    "FrameConfig",
+    "FrameDecoder",
+    "FrameEncoder",
+    "FrameTransformer",
+    "ModelConfig",
+    "QuantizerConfig",
+    "QuantizerOptions",
+    "TransformerConfig",
+    "UnitConfig",
+    "WaveformConfig",
+    "published_config",
+    "published_names",
+]
