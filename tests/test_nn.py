@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from sqcodec.config import (
     DecoderConfig,
     EncoderConfig,
-    WaveformConfig,
     QuantizerConfig,
     TransformerConfig,
     UnitConfig,
+    WaveformConfig,
 )
 from sqcodec.nn.attention import LocalTransformer, PositionMask
 from sqcodec.nn.layers import ChannelNorm, Conv1d, ConvUnit, Snake, upsample

@@ -68,7 +68,7 @@ def test_any_chunking_is_the_whole(shipped: Codec, speech: np.ndarray, tokens: t
 
 def test_one_sample_at_a_time(shipped: Codec, speech: np.ndarray, tokens: torch.Tensor) -> None:
     """A token is known as soon as its frame is complete, not later."""
-    encoder, per_frame = StreamEncoder(shipped), shipped.config.transformer.tokens_per_frame
+    encoder, per_frame = StreamEncoder(shipped), shipped.config.tokens_per_frame
     length = shipped.hop_length * per_frame
     for index in range(length * 8):
         found = encoder.push(speech[index : index + 1])

@@ -154,7 +154,7 @@ def test_every_recipe_builds(path: Path) -> None:
     else:
         rate = float(path.stem.replace("_vp", "").split("_")[-1].replace("k", ".").rstrip("."))
         assert recipe.model.bit_rate / 1000 == pytest.approx(rate, rel=0.01 if recipe.model.quantizer.levels else 0.2)
-        frame = recipe.model.hop_length * recipe.model.transformer.tokens_per_frame
+        frame = recipe.model.hop_length * recipe.model.tokens_per_frame
         assert round(recipe.data.segment_seconds * recipe.model.sample_rate) % frame == 0
 
 
