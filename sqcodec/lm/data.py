@@ -95,11 +95,13 @@ class Batches:
     def per_epoch(self) -> int:
         return len(self._packed) // self._size
 
-    def __getitem__(self, number: int) -> Tensor:
-        """Ids int64 [B, L]."""
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        """Ids, and which clip each is of: int64 [B, L] both."""
         epoch, place = divmod(number, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._packed = epoch, self._make(epoch)
         rows = range(place * self._size, (place + 1) * self._size)
-        return torch.from_numpy(np.stack([self._packed[row]["tokens"] for row in rows]))
+        found = [self._packed[row] for row in rows]
+        ids, clips = (torch.from_numpy(np.stack([row[name] for row in found])) for name in ("tokens", "clips"))
+        return ids, clips
 

@@ -63,6 +63,17 @@ class SpeechLMOutput(ModelOutput):
     past_key_values: Cache | None = None
 
 
+def within_clips(clips: Tensor) -> tuple[Tensor, Tensor]:
+    """For clips [B, L] packed one after the other: what is added to attention's logits, float32 [B, 1, L, L], and
+    positions from each clip's first id on, int64 [B, L]."""
+    places = torch.arange(clips.shape[1], device=clips.device)
+    allowed = (clips[:, :, None] == clips[:, None, :]) & (places[:, None] >= places)
+    begins = nn.functional.pad(clips[:, 1:] != clips[:, :-1], (1, 0))
+    positions = places - torch.where(begins, places, 0).cummax(dim=1).values
+    mask = torch.zeros(allowed.shape, device=clips.device)
+    return mask.masked_fill(~allowed, torch.finfo(mask.dtype).min)[:, None], positions
+
+
 class SpeechLM(PreTrainedModel):
     """p(next token | all before it). Texts are read, not predicted."""
 
@@ -92,11 +103,25 @@ class SpeechLM(PreTrainedModel):
         self.post_init()
 
     def forward(
-        self, ids: Tensor, past_key_values: Cache | None = None, use_cache: bool = False, loss: bool = True
+        self,
+        ids: Tensor,
+        past_key_values: Cache | None = None,
+        use_cache: bool = False,
+        loss: bool = True,
+        clips: Tensor | None = None,
     ) -> SpeechLMOutput:
-        """Ids int64 [B, L]. With ``loss`` the likelihood of each position but the first, given those before."""
+        """Ids int64 [B, L]. With ``loss`` the likelihood of each position but the first, given those before.
+
+        ``clips`` int64 [B, L]: which clip each id belongs to, where several are packed. What is before a clip then
+        does not count; without, all ids are of one clip.
+        """
+        mask, positions = (None, None) if clips is None else within_clips(clips)
         states = self.backbone(
-            inputs_embeds=self.dropout(self.embedding(ids)), past_key_values=past_key_values, use_cache=use_cache
+            inputs_embeds=self.dropout(self.embedding(ids)),
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
         )
         hidden = self.dropout(states.last_hidden_state)
         if not loss:

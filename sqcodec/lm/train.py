@@ -125,7 +125,7 @@ def _train(dataset: TokenDataset, run: Path, recipe: LMRecipe, device: str) -> S
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout does not depend on where a run stopped
-                loss = _step(model, optimizer, batches[step].to(device), recipe)
+                loss = _step(model, optimizer, batches[step], recipe)
                 step += 1
                 elapsed = time.perf_counter() - begin
                 if step % recipe.report == 0 or step == recipe.steps:
@@ -190,10 +190,13 @@ def load_lm(run: str | Path) -> SpeechLM:
     return SpeechLM.from_pretrained(folder).eval()
 
 
-def _step(model: SpeechLM, optimizer: torch.optim.Optimizer, ids: Tensor, recipe: LMRecipe) -> float:
+def _step(
+    model: SpeechLM, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, Tensor], recipe: LMRecipe
+) -> float:
     model.train()
+    ids, clips = (part.to(model.device) for part in batch)
     with torch.autocast(ids.device.type, torch.bfloat16, enabled=recipe.bfloat16):
-        loss = model(ids).loss
+        loss = model(ids, clips=clips).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
     optimizer.step()
