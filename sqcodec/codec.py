@@ -415,7 +415,7 @@ class Codec:
         """``_carried`` of tokens that are enough for a sample."""
         carried = self._carried(tokens)
         if carried < 1:
-            per_frame = self.config.transformer.tokens_per_frame
+            per_frame = self.config.tokens_per_frame
             least = (self.lookahead // (self.hop_length * per_frame) + 1) * per_frame
             raise ValueError(f"{tokens.shape[1]} tokens are too few to decode: {self.name!r} needs {least} or more.")
         return carried

@@ -5,6 +5,7 @@ docs/code-file.md specifies it. Code files, stream states and token corpora carr
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -15,37 +16,10 @@ import torch
 from torch import Tensor
 
 from sqcodec.config import ModelConfig
+from sqcodec.tables import Table
 
 SHORTEST = 16
 """Hex digits of a hash that are kept in a code file: the fewest that name a model."""
-
-FIRST_DEFAULTS: dict[str, Any] = {
-    "sample_rate": 16000, "feature_dim": 256, "causal": True, "lookahead": 0, "pad_to": "hop",
-    "encoder.front": "tconv", "encoder.n_fft": 0, "encoder.hop": 1, "encoder.dims": [24, 48, 96, 192],
-    "encoder.strides": [6, 4, 4], "encoder.depths": [1, 1, 1, 2], "encoder.unit.norm": True, "encoder.unit.grn": False,
-    "encoder.unit.activation": "snake", "encoder.unit.weight_norm": False, "encoder.unit.layer_scale": 0.0,
-    "encoder.unit.kernel_size": 7, "encoder.unit.epsilon": 1e-6,
-    "transformer.encoder_depth": 1, "transformer.decoder_depth": 1, "transformer.encoder_frame_depth": 0,
-    "transformer.decoder_frame_depth": 0, "transformer.rate_reduction": 1, "transformer.tokens_per_frame": 1,
-    "transformer.window": 200, "transformer.heads": 6, "transformer.head_dim": 64, "transformer.ff_mult": 4.0,
-    "transformer.position": "dynamic_bias", "transformer.exact_window": True, "transformer.qk_norm": False,
-    "quantizer.kind": "fsp", "quantizer.levels": [7, 7, 7, 7, 7, 7], "quantizer.variant": "sqcodec",
-    "quantizer.activation": "tanh", "quantizer.noise_rate": 0.5, "quantizer.dim": 0, "quantizer.size": 0,
-    "quantizer.strides": [], "quantizer.options.decay": 0.99, "quantizer.options.commitment": 0.25,
-    "quantizer.options.kmeans_init": False, "quantizer.options.restart_below": 0.0,
-    "quantizer.options.direction_variance": 5e-3, "quantizer.options.transform": "linear",
-    "quantizer.options.radius": "identity", "quantizer.options.entropy_weight": 0.1,
-    "quantizer.options.prior_weight": 0.01, "quantizer.options.transport_weight": 1.0,
-    "quantizer.options.temperature": 1.0, "quantizer.options.final_temperature": 0.1,
-    "quantizer.options.anneal_steps": 200,
-    "decoder.head": "waveform", "decoder.n_fft": 0, "decoder.hop": 1, "decoder.subframes": 1,
-    "decoder.dims": [256, 192, 96, 48], "decoder.strides": [4, 4, 6], "decoder.depths": [3, 2, 1, 1],
-    "decoder.gate": True, "decoder.gate_norm": False, "decoder.output_dilations": [1, 3, 9],
-    "decoder.unit.norm": True, "decoder.unit.grn": False, "decoder.unit.activation": "snake",
-    "decoder.unit.weight_norm": False, "decoder.unit.layer_scale": 0.0, "decoder.unit.kernel_size": 7,
-    "decoder.unit.epsilon": 1e-6,
-}  # fmt: skip
-"""Defaults of the configuration's first version. Part of the hash's definition: never changed, never added to."""
 
 
 def hash_model(config: ModelConfig, tensors: Mapping[str, Tensor]) -> str:
@@ -65,11 +39,12 @@ def hash_model(config: ModelConfig, tensors: Mapping[str, Tensor]) -> str:
 
 
 def canonical_settings(config: ModelConfig) -> str:
-    """The settings as one line of JSON: keys such as ``encoder.unit.norm``, sorted, without the name and without what
-    is at its default: that of ``FIRST_DEFAULTS``, or for a setting that came later, that of ``ModelConfig``."""
-    defaults = dict(_flatten(ModelConfig().to_dict())) | FIRST_DEFAULTS
-    settings = dict(_flatten(config.to_dict()))
-    return _dumps({key: value for key, value in settings.items() if key != "name" and defaults.get(key) != value})
+    """The settings as one line of JSON: keys such as ``encoder.kernel_size``, sorted, without the name and what has its
+    default. Defaults are part of the hash's definition: they never change, and a setting that is added has the one that
+    means "as before"."""
+    settings = {"family": config.family} | dict(_settings(config))
+    settings.pop("name", None)
+    return _dumps(settings)
 
 
 def hash_file(path: str | Path) -> str:
@@ -87,12 +62,13 @@ def is_same(known: str, hash: str) -> bool:
     return length >= SHORTEST and known[:length].lower() == hash[:length].lower()
 
 
-def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+def _settings(table: Table, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for field in dataclasses.fields(table):  # type: ignore[arg-type]
+        value = getattr(table, field.name)
+        if isinstance(value, Table):
+            yield from _settings(value, f"{prefix}{field.name}.")
+        elif field.name == "kind" or value != field.default:
+            yield prefix + field.name, value
 
 
 def _dumps(values: dict[str, Any]) -> str:

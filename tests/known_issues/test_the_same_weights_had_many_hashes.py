@@ -15,7 +15,7 @@ import sqcodec
 from sqcodec import cli, container, registry
 from sqcodec.checkpoint import CONFIG_NAME, WEIGHTS_NAME, hash_folder, load_model, save_model
 from sqcodec.cli.token_stream import TokenFormat
-from sqcodec.config import ModelConfig, published_config
+from sqcodec.config import FrameConfig, ModelConfig, WaveformConfig, published_config
 from sqcodec.identity import canonical_settings, hash_file, hash_model
 from sqcodec.nn import build_network
 from sqcodec.streaming import StreamEncoder
@@ -56,7 +56,7 @@ def test_a_model_is_the_same_file_each_time(tiny_config: ModelConfig, tensors: d
     assert load_model(tmp_path)[2] == {"format": "pt", "step": "3", "licence": "MIT", "source": "é"}
 
 
-@pytest.mark.parametrize("change", [{"lookahead": 481}, {"sample_rate": 24000}, {"pad_to": "window"}])
+@pytest.mark.parametrize("change", [{"lookahead": 481}, {"sample_rate": 24000}, {"feature_dim": 16}])
 def test_a_changed_setting_is_another_model(tiny_config: ModelConfig, tensors: dict, change: dict) -> None:
     assert hash_model(dataclasses.replace(tiny_config, **change), tensors) != hash_model(tiny_config, tensors)
 
@@ -72,9 +72,49 @@ def test_a_changed_tensor_is_another_model(tiny_config: ModelConfig, tensors: di
 
 def test_settings_at_their_defaults_do_not_count() -> None:
     """So settings that the configuration learns later change no hash."""
-    assert canonical_settings(ModelConfig()) == "{}"
+    assert canonical_settings(WaveformConfig()) == '{"family":"waveform","quantizer.kind":"fsp"}'
+    assert canonical_settings(FrameConfig()) == '{"family":"frame","quantizer.kind":"fsp"}'
     settings = json.loads(canonical_settings(published_config("sqcodec-3kbps")))
-    assert settings["encoder.unit.weight_norm"] and "name" not in settings and "encoder.front" not in settings
+    assert settings["encoder.unit.weight_norm"] and "name" not in settings and "encoder.unit.norm" not in settings
+
+
+DEFAULTS = {
+    FrameConfig: {
+        "sample_rate": 16000, "feature_dim": 128, "lookahead": 480, "frame_length": 192, "tokens_per_frame": 2,
+        "encoder.front": "stft", "encoder.n_fft": 512, "encoder.dim": 256, "encoder.depth": 2,
+        "encoder.kernel_size": 7, "encoder.layer_scale": 0.3, "transformer.encoder_depth": 1,
+        "transformer.decoder_depth": 2, "transformer.window": 48, "transformer.heads": 4, "transformer.layer_scale":
+        0.3, "decoder.n_fft": 384, "decoder.subframes": 2, "decoder.dim": 336, "decoder.depth": 3,
+        "decoder.kernel_size": 7, "decoder.layer_scale": 0.3, "quantizer.levels": [7, 7, 7, 7, 7, 7],
+        "quantizer.noise_rate": 0.5, "quantizer.activation": "tanh",
+    },
+    WaveformConfig: {
+        "sample_rate": 16000, "feature_dim": 256, "lookahead": 0, "causal": True, "pad_to": "hop", "encoder.dims":
+        [24, 48, 96, 192], "encoder.strides": [6, 4, 4], "encoder.depths": [1, 1, 1, 2], "encoder.unit.norm": True,
+        "encoder.unit.grn": False, "encoder.unit.activation": "snake", "encoder.unit.weight_norm": False,
+        "encoder.unit.layer_scale": 0.0, "encoder.unit.kernel_size": 7, "encoder.unit.epsilon": 1e-06,
+        "transformer.encoder_depth": 1, "transformer.decoder_depth": 1, "transformer.encoder_frame_depth": 0,
+        "transformer.decoder_frame_depth": 0, "transformer.rate_reduction": 1, "transformer.window": 200,
+        "transformer.heads": 6, "transformer.head_dim": 64, "transformer.ff_mult": 4.0, "transformer.position":
+        "dynamic_bias", "transformer.exact_window": True, "transformer.qk_norm": False, "decoder.dims": [256, 192,
+        96, 48], "decoder.strides": [4, 4, 6], "decoder.depths": [3, 2, 1, 1], "decoder.gate": True,
+        "decoder.gate_norm": False, "decoder.output_dilations": [1, 3, 9], "decoder.unit.norm": True,
+        "decoder.unit.grn": False, "decoder.unit.activation": "snake", "decoder.unit.weight_norm": False,
+        "decoder.unit.layer_scale": 0.0, "decoder.unit.kernel_size": 7, "decoder.unit.epsilon": 1e-06,
+        "quantizer.levels": [7, 7, 7, 7, 7, 7], "quantizer.noise_rate": 0.5, "quantizer.activation": "tanh",
+    },
+}  # fmt: skip
+"""Settings that have these values are left out of the hash."""
+
+
+@pytest.mark.parametrize("family", DEFAULTS)
+def test_defaults_stay(family: type[ModelConfig]) -> None:
+    """A changed default is another hash for all models that leave the setting out."""
+    for name, value in DEFAULTS[family].items():
+        found: object = family().to_dict()
+        for key in name.split("."):
+            found = found[key]
+        assert found == value, name
 
 
 @pytest.mark.parametrize("name", FORMER)
@@ -84,7 +124,7 @@ def test_what_the_shipped_models_made_before_stays_readable(name: str, tmp_path:
     assert codec.matches(FORMER[name]) and codec.matches(FORMER[name][:16]) and not codec.matches(FORMER[name][:8])
     assert registry.find_by_hash(FORMER[name][:16]) == registry.find_model(name)
 
-    per_frame = codec.config.transformer.tokens_per_frame
+    per_frame = codec.config.tokens_per_frame
     stream = TokenFormat(codec.codebook_size, per_frame, 1, FORMER[name])
     TokenFormat(codec.codebook_size, per_frame, 1, codec.weights_hash).check(stream.header, codec.matches)
 
