@@ -26,19 +26,23 @@ def names(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
 def python_snippets(page: Path) -> list[str]:
     """Each with as many empty lines in front as make the numbers of its lines those of the page."""
     text = page.read_text("utf-8")
-    found = re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return ["\n" * text.count("\n", 0, match.start(1)) + match[1] for match in found]
+    found = [match for match in FENCED.finditer(text) if match[1] == "python"]
+    return ["\n" * text.count("\n", 0, match.start(2)) + match[2] for match in found]
 
 
 def commands(page: Path) -> Iterator[list[str]]:
     """Arguments of each ``sqcodec`` in a block of commands: indented or fenced, behind a pipe, over two lines."""
     text = page.read_text("utf-8").replace("\\\n", " ")
-    fenced = "\n".join(re.findall(r"^```(?:bash|sh|console)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
-    plain = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-    for line in re.findall(r"^ {4}(.*)$", plain, re.MULTILINE) + fenced.splitlines():
+    lines = re.findall(r"^ {4}(.*)$", FENCED.sub("", text), re.MULTILINE)
+    for language, block in FENCED.findall(text):
+        lines += block.splitlines() if language in ("", "bash", "sh", "console") else []
+    for line in lines:
         lexer = shlex.shlex(line, posix=True, punctuation_chars="|<>&;")
         lexer.whitespace_split = True
         try:
