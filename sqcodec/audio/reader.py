@@ -15,6 +15,7 @@ from typing import IO, BinaryIO
 import numpy as np
 import soundfile
 
+from .chatter import Chatter
 from .cut import find_cut
 from .errors import AudioError, AudioPath, CutAudioError, reason
 from .guarded import GuardedFile
@@ -89,7 +90,10 @@ class AudioReader:
         self._file = _open_seekable(source)
         self._guarded = GuardedFile(self._file)
         try:
-            self._sound = soundfile.SoundFile(self._guarded)
+            self._chatter = Chatter(self._guarded.read(4))
+            self._file.seek(0)
+            with self._chatter.caught():
+                self._sound = soundfile.SoundFile(self._guarded)
         except soundfile.SoundFileError as error:
             self._file.close()
             self._guarded.raise_error(self.name)
@@ -134,7 +138,8 @@ class AudioReader:
 
     def _read(self, frames: int) -> np.ndarray:
         try:
-            block = self._sound.read(frames, dtype="float32", always_2d=True)
+            with self._chatter.caught():
+                block = self._sound.read(frames, dtype="float32", always_2d=True)
             self._guarded.raise_error(self.name)
         except soundfile.SoundFileError as error:
             self._guarded.raise_error(self.name)
@@ -156,6 +161,8 @@ class AudioReader:
         least = 0.99 * declared - 4608 if self.info.format == "MP3" else declared
         if declared < 2**40 and self.samples_read < least:
             self._report_cut(f"{self.samples_read} of {declared} samples could be read")
+        if lines := self._chatter.lines:
+            log.warning("%s: the mp3 decoder complained %d times, first: %s", self.name, len(lines), lines[0])
 
     def _report_cut(self, what: str) -> None:
         text = f"{self.name}: cut off or damaged: {what}"

@@ -8,6 +8,7 @@ imports (torch, numpy, soundfile) belong inside the verbs: `sqcodec --help` must
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -22,6 +23,10 @@ MODULES = (
     "encode", "decode", "stream", "export", "bench", "info", "models",
     "importing", "prepare", "train", "study", "codebook", "evaluate", "profile", "tokens", "token_report", "lm",
 )  # fmt: skip
+
+
+TERMINATED = 143
+"""Exit status after SIGTERM."""
 
 
 class _Version(argparse.Action):
@@ -65,6 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(printable(f"sqcodec {arguments.verb}: {error}"), file=sys.stderr)
         return 2
+    except SystemExit as error:
+        if error.code == TERMINATED:  # all is unwound; what Python does to torch at its end takes a second more
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+            os._exit(TERMINATED)
+        raise
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -80,4 +91,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _terminate(*_: object) -> None:
     """SIGTERM unwinds the stack, so that temporary files are removed."""
-    raise SystemExit(143)
+    raise SystemExit(TERMINATED)

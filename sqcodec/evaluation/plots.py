@@ -6,6 +6,7 @@ A plot is a list of `Series` on two axes, linear or logarithmic; points may have
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
@@ -52,14 +53,18 @@ class Axis:
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
+        """Round numbers between the ends; three or more, as a rule."""
         if self.is_log:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            steps = (1, 2, 5) if self.high / self.low < 300 else (1,)
-            values = [step * 10.0**decade for decade in decades for step in steps]
-        else:
-            step = _nice((self.high - self.low) / 5)
-            first = math.ceil(self.low / step - 1e-9)
-            values = [step * k for k in range(first, math.floor(self.high / step + 1e-9) + 1)]
+            for steps in ((1,), (1, 2, 5), tuple(range(1, 10))):
+                ticks = self._inside(step * 10.0**decade for decade in decades for step in steps)
+                if len(ticks) >= 3:
+                    return ticks
+        step = _nice((self.high - self.low) / 5)
+        first = math.ceil(self.low / step - 1e-9)
+        return self._inside(step * k for k in range(first, math.floor(self.high / step + 1e-9) + 1))
+
+    def _inside(self, values: Iterable[float]) -> list[float]:
         return [value for value in values if self.low * (1 - 1e-9) <= value <= self.high * (1 + 1e-9)]
 
 
@@ -185,5 +190,6 @@ def _nice(step: float) -> float:
 
 def _number(value: float) -> str:
     if value and (abs(value) >= 1e5 or abs(value) < 1e-3):
-        return f"1e{round(math.log10(abs(value)))}"
+        digits, power = f"{value:.2e}".split("e")
+        return f"{float(digits):g}e{int(power)}"
     return f"{value:.6g}"
