@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sqcodec import registry
-from sqcodec.audio import load, resample
+from sqcodec.audio import check_rate, load, resample
 from sqcodec.checkpoint import load_model, load_weights, save_model
 from sqcodec.config import ModelConfig
 from sqcodec.identity import hash_model, is_same
@@ -32,6 +32,9 @@ CHUNK_SECONDS = 24.0
 
 BATCH_SECONDS = 960.0
 """Most audio that one batch of ``encode_batch`` or ``decode_batch`` holds, padding included."""
+
+LOUDEST = 1e4
+"""Of samples in [-1, 1]: what is beyond is no audio, and would be coded as a buzz."""
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -234,7 +237,8 @@ class Codec:
         """
         array = _to_tokens(tokens)
         blocks = list(self.decode_blocks(array, self._all_carried(array) if length is None else length))
-        return torch.from_numpy(np.concatenate(blocks, axis=1))
+        empty = np.zeros((array.shape[0], 0), np.float32)
+        return torch.from_numpy(np.concatenate([empty, *blocks], axis=1))
 
     @torch.inference_mode()
     def encode_batch(self, items: Sequence[Samples], sample_rate: int | None = None) -> list[Tensor]:
@@ -268,7 +272,7 @@ class Codec:
         if lengths is None:
             wanted = [self._all_carried(array) for array in arrays]
         else:
-            wanted = list(lengths)
+            wanted = [_check_length(length) for length in lengths]
             if len(wanted) != len(items):
                 raise ValueError(f"There are {len(wanted)} lengths for {len(items)} items.")
         if self.decoder_steps is None:
@@ -293,6 +297,7 @@ class Codec:
         Yields:
             int64 [B, n].
         """
+        blocks = (check_samples(block) for block in blocks)
         if self.encoder_steps is not None:
             yield from self._encode_steps(self.encoder_steps, blocks)
             return
@@ -333,6 +338,7 @@ class Codec:
         Yields:
             float32 [B, t].
         """
+        _check_length(length)
         chunk = self._chunk_length // self.hop_length
         if self.decoder_steps is not None:
             yield from self._decode_steps(self.decoder_steps, tokens, length, chunk)
@@ -387,9 +393,8 @@ class Codec:
     def _prepared(self, samples: Samples, sample_rate: int | None) -> np.ndarray:
         """Float32 [B, T] at the model's rate."""
         array = _to_float(samples)
-        if sample_rate is None or sample_rate == self.sample_rate:
-            return array
-        return resample(array, sample_rate, self.sample_rate)
+        rate = self.sample_rate if sample_rate is None else check_rate(sample_rate)
+        return array if rate == self.sample_rate else resample(array, rate, self.sample_rate)
 
     def _groups(self, frames: Sequence[int]) -> Iterator[list[int]]:
         """Items of similar lengths together, ``BATCH_SECONDS`` at most."""
@@ -462,7 +467,7 @@ def _to_tokens(tokens: Samples) -> np.ndarray:
     array = array[None] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape[1] == 0:
         raise ValueError(f"Tokens have shape {list(array.shape)}: [N] or [B, N] with at least one is needed.")
-    return array
+    return check_tokens(array)
 
 
 def _to_float(samples: Samples) -> np.ndarray:
@@ -479,6 +484,27 @@ def _to_float(samples: Samples) -> np.ndarray:
             f"Samples have shape {list(array.shape)}, more rows than samples: channels first, please, [C, T]. "
             "sqcodec.audio.load reads files so; of what soundfile.read returns take the transpose, samples.T."
         )
-    if not np.isfinite(array).all():
+    return check_samples(array)
+
+
+def check_samples(array: np.ndarray) -> np.ndarray:
+    """The same. Raises ValueError for values that are not finite, or far too loud to be samples in [-1, 1]."""
+    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("Samples contain values that are not finite (NaN or infinity): replace them first.")
+    if max(-low, high) > LOUDEST:
+        raise ValueError(f"Samples reach {max(-low, high):g}, more than {LOUDEST:g}; full scale is 1: divide first.")
     return array
+
+
+def check_tokens(array: np.ndarray) -> np.ndarray:
+    """The same. Raises ValueError unless they are integers."""
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"Tokens are {array.dtype}: integers are needed.")
+    return array
+
+
+def _check_length(length: object) -> int:
+    if isinstance(length, bool) or not isinstance(length, (int, np.integer)) or length < 0:
+        raise ValueError(f"A length of {length!r}: a whole number of samples, 0 or more, is needed.")
+    return int(length)

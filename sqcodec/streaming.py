@@ -22,10 +22,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from sqcodec.codec import Codec, Samples
+from sqcodec.codec import Codec, Samples, check_samples, check_tokens
 from sqcodec.files import write_atomically
 from sqcodec.nn.coder import FrameState
 from sqcodec.nn.streams import DecoderStream, EncoderStream, StreamState
+
+LONGEST = 2**40
+"""Most frames of a state: four centuries."""
 
 
 class _Stream:
@@ -51,32 +54,50 @@ class _Stream:
 
     def state_dict(self) -> dict[str, Tensor]:
         """A copy of all that the stream remembers; ``load_state_dict`` goes on from there, in any process."""
-        state = self._stream.state
-        numbers = torch.tensor([state.layers.position, state.total, int(self._closed)])
-        tensors = {f"layer.{index}": tensor for index, tensor in enumerate(state.layers.tensors)}
-        return {
-            name: tensor.detach().clone()
-            for name, tensor in ({"numbers": numbers, "pending": state.pending} | tensors).items()
-        }
+        return {name: tensor.detach().clone() for name, tensor in self._state_tensors().items()}
 
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
         """Go on from a state of the same model, direction and number of channels; ValueError for another one."""
-        own = self._stream.state
-        layers = own.layers.tensors
-        names = ["numbers", "pending", *(f"layer.{index}" for index in range(len(layers)))]
-        shapes = [tensors[name].shape for name in names[2:]] if set(names) == set(tensors) else []
-        if (
-            shapes != [tensor.shape for tensor in layers]
-            or tensors["pending"].dtype != self._stream.state.pending.dtype
-        ):
+        own = self._state_tensors()
+        fits = tensors.keys() == own.keys() and all(
+            tensors[name].dtype == own[name].dtype and (name == "pending" or tensors[name].shape == own[name].shape)
+            for name in own
+        )
+        if not fits or not self._is_possible(tensors):
             raise ValueError(
                 f"This is no state of a {self.kind} of model {self.codec.name!r} with {self.num_channels} channels."
             )
         position, total, closed = (int(number) for number in tensors["numbers"])
-        device = layers[0].device
-        copies = [tensors[name].to(device, copy=True) for name in names[2:]]
+        device = own["pending"].device
+        copies = [tensors[name].to(device, copy=True) for name in own if name.startswith("layer.")]
         self._stream.state = StreamState(FrameState(position, copies), tensors["pending"].to(device, copy=True), total)
         self._closed = bool(closed)
+
+    def _state_tensors(self) -> dict[str, Tensor]:
+        state = self._stream.state
+        numbers = torch.tensor([state.layers.position, state.total, int(self._closed)])
+        layers = {f"layer.{index}": tensor for index, tensor in enumerate(state.layers.tensors)}
+        return {"numbers": numbers, "pending": state.pending} | layers
+
+    def _is_possible(self, tensors: dict[str, Tensor]) -> bool:
+        """Whether a state with tensors of the right names, shapes and dtypes is one that a stream can have."""
+        pending, numbers = tensors["pending"], tensors["numbers"]
+        position, total, closed = (int(number) for number in numbers)
+        if pending.dim() != 2 or len(pending) != self.num_channels or pending.shape[1] >= self._frame_inputs:
+            return False
+        if not (0 <= position <= LONGEST and closed in (0, 1)):
+            return False
+        finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point())
+        return finite and self._counts_fit(position, total, pending, bool(closed))
+
+    def _counts_fit(self, position: int, total: int, pending: Tensor, closed: bool) -> bool:
+        """Whether the numbers agree with each other."""
+        raise NotImplementedError
+
+    @property
+    def _frame_inputs(self) -> int:
+        """Samples or tokens a frame."""
+        raise NotImplementedError
 
     def save_state(self, path: str | Path) -> None:
         """Write the state to a safetensors file, with the model's name and weights hash."""
@@ -88,7 +109,11 @@ class _Stream:
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 about = dict(file.metadata() or {})
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+                own = self._state_tensors()
+                fits = set(file.keys()) == set(own) and all(
+                    file.get_slice(name).get_shape() == list(own[name].shape) for name in own if name != "pending"
+                )
+                tensors = {name: file.get_tensor(name) for name in own} if fits else {}
         except safetensors.SafetensorError as error:
             raise ValueError(f"'{path}' is no stream state, or damaged: {error}") from error
         if about.get("kind") != self.kind:
@@ -129,6 +154,14 @@ class StreamEncoder(_Stream):
         self._stream, self._closed = EncoderStream(self.codec.encoder_steps, self.num_channels), False
 
     @property
+    def _frame_inputs(self) -> int:
+        return self._stream.steps.frame_length
+
+    def _counts_fit(self, position: int, total: int, pending: Tensor, closed: bool) -> bool:
+        inside = position * self._frame_inputs + pending.shape[1]
+        return 0 <= total <= inside if closed else total == inside
+
+    @property
     def samples_read(self) -> int:
         """Samples so far, per channel."""
         return self._stream.state.total
@@ -146,8 +179,7 @@ class StreamEncoder(_Stream):
         if not values.is_floating_point():
             raise ValueError(f"Samples are {values.dtype}: float in [-1, 1] or int16 is needed.")
         values = self._check(values.float(), "Samples")
-        if not bool(torch.isfinite(values).all()):
-            raise ValueError("Samples contain values that are not finite (NaN or infinity): replace them first.")
+        check_samples(values.detach().cpu().numpy())
         return self._stream.push(values).cpu()
 
     @torch.inference_mode()
@@ -180,6 +212,14 @@ class StreamDecoder(_Stream):
         self._closed = False
 
     @property
+    def _frame_inputs(self) -> int:
+        return self._stream.steps.tokens_per_frame
+
+    def _counts_fit(self, position: int, total: int, pending: Tensor, closed: bool) -> bool:
+        known = bool(((pending >= 0) & (pending < self.codec.codebook_size)).all())
+        return known and not closed and total == position * self._stream.steps.frame_length
+
+    @property
     def samples_written(self) -> int:
         """Samples of the recording so far, per channel."""
         return max(0, self._stream.state.total - self.codec.lookahead)
@@ -193,5 +233,6 @@ class StreamDecoder(_Stream):
         Raises:
             ValueError: another number of channels, or a token outside the codebook.
         """
-        values = tokens if isinstance(tokens, Tensor) else torch.from_numpy(np.asarray(tokens))
+        array = tokens.detach().cpu().numpy() if isinstance(tokens, Tensor) else np.asarray(tokens)
+        values = torch.from_numpy(check_tokens(array).astype(np.int64))
         return self._stream.push(self._check(values, "Tokens")).cpu()

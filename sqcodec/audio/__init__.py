@@ -8,7 +8,7 @@ OSError for what the system refuses. Imports nothing else of the package.
 
 from .cut import is_unknown
 from .errors import AudioError, CutAudioError
-from .rates import StreamResampler, resample
+from .rates import StreamResampler, check_rate, resample
 from .reader import BLOCK_SECONDS, SUFFIXES, AudioInfo, AudioReader, info, load, read_blocks
 from .writer import FORMATS, AudioWriter, save
 
@@ -22,6 +22,7 @@ __all__ = [
     "AudioWriter",
     "CutAudioError",
     "StreamResampler",
+    "check_rate",
     "info",
     "is_unknown",
     "load",

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from numbers import Integral, Real
+
 import numpy as np
 import soxr
+
+LOWEST_RATE, HIGHEST_RATE = 1000, 768_000
+"""Hz, of audio that can be resampled."""
+
+OUTPUT_VALUES = 2**20
+"""About as much as one step of ``StreamResampler.pieces`` gives out: 4 MiB."""
+
+
+def check_rate(rate: object) -> int:
+    """A sample rate as an int. Raises ValueError unless it is a whole number of Hz in the range of audio."""
+    whole = isinstance(rate, Integral) or (isinstance(rate, Real) and float(rate).is_integer())
+    if isinstance(rate, (bool, np.bool_)) or not whole or not LOWEST_RATE <= rate <= HIGHEST_RATE:  # type: ignore[operator]
+        raise ValueError(f"A sample rate of {rate!r} Hz: a whole number from {LOWEST_RATE} to {HIGHEST_RATE} is needed")
+    return int(rate)  # type: ignore[call-overload]
 
 
 def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -13,7 +30,10 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 
 class StreamResampler:
-    """soxr (HQ, linear phase, no delay) over blocks: T samples in, ceil(T * to_rate / from_rate) out."""
+    """soxr (HQ, linear phase, no delay) over blocks: T samples in, ceil(T * to_rate / from_rate) out.
+
+    Raises ValueError where the rates differ and one is not that of audio (``check_rate``).
+    """
 
     def __init__(self, from_rate: int, to_rate: int, num_channels: int) -> None:
         self._from_rate, self._to_rate = int(from_rate), int(to_rate)
@@ -21,13 +41,20 @@ class StreamResampler:
         self._taken = self._given = 0
         self._stream = None
         if from_rate != to_rate:
-            self._stream = soxr.ResampleStream(from_rate, to_rate, num_channels, dtype="float32")
+            rates = check_rate(from_rate), check_rate(to_rate)
+            self._stream = soxr.ResampleStream(*rates, num_channels, dtype="float32")
 
     def process(self, block: np.ndarray) -> np.ndarray:
         """[C, t] -> [C, u]: what can be given out so far."""
         block = np.asarray(block, np.float32)
         self._taken += block.shape[1]
         return block if self._stream is None else self._run(block, last=False)
+
+    def pieces(self, block: np.ndarray) -> Iterator[np.ndarray]:
+        """``process`` in steps of bounded memory, also where the ratio of the rates is large."""
+        step = max(1, OUTPUT_VALUES * self._from_rate // (self._to_rate * self._num_channels))
+        for start in range(0, block.shape[1], step):
+            yield self.process(block[:, start : start + step])
 
     def flush(self) -> np.ndarray:
         """The rest, [C, u], after the last block."""

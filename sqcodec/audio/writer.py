@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -23,6 +24,12 @@ from .rates import StreamResampler
 _WRITE_FRAMES = 2**15  # libsndfile's Vorbis encoder puts a whole write on the stack
 _MAX_WAV_BYTES = 2**32 - 2**16  # above this a .wav is written as RF64
 _INTEGER_BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+_FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
+
+NOTED_PEAK = 10 ** (1 / 20)
+"""A warning is logged where clipping takes off more than 1 dB: above that it can be heard."""
+
+log = logging.getLogger(__name__)
 
 # extension -> container format, default subtype
 FORMATS: dict[str, tuple[str, str]] = {
@@ -57,6 +64,7 @@ class AudioWriter:
     `sample_rate` (Hz) is the file's; blocks may come at `source_rate` and are resampled. `length` is the
     exact number of samples per channel: more are cut, fewer are an error. Use it as a context manager: an
     exception inside leaves no file. Raises AudioError on formats and values, OSError on a full disk etc.
+    What is beyond -1..1 is clipped, except in float subtypes, and counted (`num_clipped`, `peak`).
     """
 
     def __init__(
@@ -89,6 +97,7 @@ class AudioWriter:
         if file_format == "WAV" and num_bytes > _MAX_WAV_BYTES:
             file_format = "RF64"
         self._num_channels, self._length, self._written = num_channels, length, 0
+        self.peak, self.num_clipped = 0.0, 0
         self._resampler = StreamResampler(source_rate or sample_rate, sample_rate, num_channels)
         try:
             self._sink = GuardedFile(self._open(target))
@@ -118,7 +127,8 @@ class AudioWriter:
             raise AudioError(f"{self.name}: a block of shape {list(block.shape)}, not {expected}")
         if not np.isfinite(block).all():
             raise AudioError(f"{self.name}: a sample to write is NaN or infinite")
-        self._append(self._resampler.process(block))
+        for piece in self._resampler.pieces(block):
+            self._append(piece)
 
     def close(self) -> None:
         """Finish the file and give it its name. On an error nothing is left."""
@@ -128,6 +138,10 @@ class AudioWriter:
                 raise AudioError(f"{self.name}: only {self._written} of {self._length} samples were given")
             self._guarded(self._sound.close)
             self._publish()
+            if self.peak > NOTED_PEAK:
+                log.warning("%s: %d of %d samples were above full scale and are clipped (peak %.2f); the subtype FLOAT "
+                            "of wav keeps them", self.name, self.num_clipped, self._written * self._num_channels,
+                            self.peak)  # fmt: skip
         except BaseException:
             self._discard()
             raise
@@ -146,9 +160,13 @@ class AudioWriter:
     def _append(self, block: np.ndarray) -> None:
         if self._length is not None:
             block = block[:, : self._length - self._written]
+        if self.subtype not in _FLOAT_SUBTYPES and block.size:
+            loudest = max(float(block.max()), -float(block.min()))
+            if loudest > 1:
+                self.peak, self.num_clipped = max(self.peak, loudest), self.num_clipped + int((abs(block) > 1).sum())
         if self.subtype in _INTEGER_BITS:
             block = _to_integers(block, _INTEGER_BITS[self.subtype])
-        elif self.subtype not in ("FLOAT", "DOUBLE"):
+        elif self.subtype not in _FLOAT_SUBTYPES:
             block = np.clip(block, -1.0, 1.0)
         for start in range(0, block.shape[1], _WRITE_FRAMES):
             self._guarded(self._sound.write, np.ascontiguousarray(block[:, start : start + _WRITE_FRAMES].T))

@@ -172,7 +172,7 @@ def do_jobs(jobs: list[Job], arguments: argparse.Namespace, work: Callable[[Job,
                 coded = work(job, progress)
         except BrokenPipeError:
             raise
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MemoryError) as error:
             failures += report_failure(job, error, arguments)
             continue
         report(job, coded, arguments)
@@ -239,7 +239,7 @@ def describe(error: BaseException, source: str | None = None) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"
     else:
-        text = str(error) or type(error).__name__
+        text = str(error) or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
     return text if source is None or source == PIPE or source in text else f"{source}: {text}"
 
 

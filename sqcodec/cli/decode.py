@@ -84,6 +84,11 @@ def decode_file(codecs: _Codecs, job: Job, progress: Progress, arguments: argpar
     from sqcodec import audio
 
     header, tokens, size = _read(job.source)
+    if arguments.original_rate:
+        try:
+            audio.check_rate(header.original_sample_rate)
+        except ValueError as error:
+            raise ValueError(f"{job.source}: {error}; without --original-rate it is not resampled") from None
     codec = codecs.find(header, job.source)
     progress.begin(header.seconds)
     if arguments.original_rate:
