@@ -60,16 +60,6 @@ def load_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor], dict
     return config, {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, metadata
 
 
-def training_progress(folder: str | Path) -> tuple[int, int] | None:
-    """(steps done, steps of the whole run) of a model that ``sqcodec train`` wrote; None where it does not say."""
-    try:
-        with safetensors.safe_open(Path(folder) / WEIGHTS_NAME, framework="pt") as file:
-            metadata = file.metadata() or {}
-        return int(metadata["step"]), int(metadata["steps"])
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError):
-        return None
-
-
 def load_weights(module: torch.nn.Module, state_dict: dict[str, Tensor]) -> None:
     """Like ``load_state_dict``, but every missing, unexpected or mismatched tensor is a ValueError naming it."""
     own = module.state_dict()

@@ -24,6 +24,7 @@ LIBRARY = ("vq", "rotation", "directional", "simvq", "lfq", "bsq", "rvq", "pvq",
 FIELDS = {
     "fsq": {"levels": (4, 4, 4)},
     "fsp": {"levels": (4, 4, 4)},
+    "nested": {"levels": (), "dim": 4, "bits": (4, 6, 8)},
     "none": {"levels": (), "dim": 4},
     "rvq": {"levels": (8, 16), "dim": 4},
     "pvq": {"levels": (8, 16), "dim": 4},
@@ -120,7 +121,7 @@ def test_every_token_decodes_and_codes_come_back_to_themselves(name):
     codes = quantizer.lookup(tokens)
     assert torch.isfinite(codes).all()
     assert codes.flatten(0, 1).unique(dim=0).shape[0] > 0.9 * size
-    if CONFIGS[name].kind not in ("fsq", "fsp", "rvq", "msrvq", "hypervq"):
+    if CONFIGS[name].kind not in ("fsq", "fsp", "nested", "rvq", "msrvq", "hypervq"):
         # the nearest code of a code is itself: every token is reachable
         assert torch.equal(quantizer.nearest(codes), tokens)
     for bad in (torch.tensor([[-1]]), torch.tensor([[size]])):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from sqcodec.config.model import ModelConfig
-from sqcodec.tables import Range, Table
+from sqcodec.tables import Length, Range, Table
 
 Channels = Annotated[int, Range(1, 8192)]
 Depth = Annotated[int, Range(0, 128)]
@@ -17,12 +17,21 @@ LayerScale = Annotated[float, Range(0, 100)]
 
 @dataclass(frozen=True)
 class FrameEncoder(Table):
-    """Samples to features of each frame: a front, then units."""
+    """Samples to features of each frame: a front, then units.
+
+    The front is SQCodec's TConv over trends of the waveform ("tconv"), a short-time spectrum ("stft"), or both.
+    """
 
     TABLE: ClassVar[str] = "encoder"
-    front: Literal["stft"] = "stft"
+    front: Literal["tconv", "stft", "tconv+stft"] = "stft"
     n_fft: FFTSize = 512
-    """FFT size of the front (samples)."""
+    """FFT size of an stft front (samples)."""
+    trend_scales: Annotated[tuple[Annotated[int, Range(1, 4095, odd=True)], ...], Length(1, 16)] = (1, 5, 11, 21, 45)
+    """Samples of the trends of a tconv front; 1 is the signal itself."""
+    trend_hop: Annotated[int, Range(1, 1024)] = 16
+    """Samples that its convolutions step by: a power of two that divides frame_length."""
+    trend_width: Channels = 96
+    """Channels of its convolutions."""
     dim: Channels = 256
     depth: Depth = 2
     """Units."""
@@ -65,6 +74,8 @@ class FrameDecoder(Table):
     """Frames that a unit sees."""
     layer_scale: LayerScale = 0.3
     """Initial value of the learned scale on each unit's residual branch."""
+    gate: bool = False
+    """A TConv gate before the units and before the head."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +98,12 @@ class FrameConfig(ModelConfig):
         frame, encoder, decoder = self.frame_length, self.encoder, self.decoder
         self.require(frame % self.tokens_per_frame == 0, "tokens_per_frame", f"a divisor of frame_length ({frame})")
         decoder.require(frame % decoder.subframes == 0, "subframes", f"a divisor of frame_length ({frame})")
-        encoder.require(encoder.n_fft >= frame, "n_fft", f"at least frame_length ({frame})")
+        if "stft" in encoder.front:
+            encoder.require(encoder.n_fft >= frame, "n_fft", f"at least frame_length ({frame})")
+        if "tconv" in encoder.front:
+            hop = encoder.trend_hop
+            encoder.require(frame % hop == 0 and hop & (hop - 1) == 0, "trend_hop",
+                            f"a power of two that divides frame_length ({frame})")
         hop = frame // decoder.subframes
         decoder.require(decoder.n_fft % hop == 0 and decoder.n_fft >= 4 * hop, "n_fft",
                         f"a multiple of frame_length / subframes ({hop}), 4 times that or more")

@@ -107,8 +107,8 @@ def _frame(flat: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("pad_to is 'window': it must be 'hop' in a frame-rate network")
     for name in FRAME_IGNORED:
         flat.pop(name, None)
-    scale = flat["encoder.unit.layer_scale"]
-    return {"family": "frame", "version": VERSION} | _renamed(flat) | {"transformer.layer_scale": scale}
+    own = {"transformer.layer_scale": flat["encoder.unit.layer_scale"], "decoder.gate": False}
+    return {"family": "frame", "version": VERSION} | _renamed(flat) | own
 
 
 def _waveform(flat: dict[str, Any]) -> dict[str, Any]:

@@ -64,8 +64,8 @@ class QuantizerConfig(Table):
 
     TABLE: ClassVar[str] = "quantizer"
     kind: Literal[
-        "fsq", "fsp", "vp", "none", "vq", "rotation", "directional", "simvq", "gritvq", "rvq", "pvq", "msrvq", "lfq",
-        "bsq", "nsvq", "transvq", "fvq", "sqvae", "gmvq", "vaevq", "scq", "hypervq", "vqwae",
+        "fsq", "fsp", "nested", "vp", "none", "vq", "rotation", "directional", "simvq", "gritvq", "rvq", "pvq", "msrvq",
+        "lfq", "bsq", "nsvq", "transvq", "fvq", "sqvae", "gmvq", "vaevq", "scq", "hypervq", "vqwae",
     ] = "fsp"
     levels: Annotated[tuple[Annotated[int, Range(2, 2**24)], ...], Length(0, 64)] = (7, 7, 7, 7, 7, 7)
     """Levels of each scalar (fsq, fsp), codes of each codebook (rvq, pvq, msrvq); empty for the others."""
@@ -77,6 +77,8 @@ class QuantizerConfig(Table):
     """Share of the latents that see noise instead of rounding in training (fsq, fsp)."""
     dim: Annotated[int, Range(0, 64)] = 0
     """Dimensions d of code vectors; left out for fsq and fsp."""
+    bits: Annotated[tuple[Annotated[int, Range(1, 60)], ...], Length(0, 3)] = ()
+    """Bits of a token of nested: lowest, default, highest, such as [9, 18, 24]; left out for the others."""
     size: Annotated[int, Range(0, 2**24)] = 0
     """Codes K of one codebook; left out for kinds with levels and for none."""
     strides: Annotated[tuple[Annotated[int, Range(1, 1024)], ...], Length(0, 64)] = ()
@@ -94,7 +96,12 @@ class QuantizerConfig(Table):
                 self.require(getattr(self, name) == 0, name, f"left out for {self.kind}: its levels say it")
         else:
             self.require(self.dim >= 1, "dim", "between 1 and 64")
-        if has_levels or self.kind == "none":
+        if self.kind == "nested":
+            low, default, high = self.bits if len(self.bits) == 3 else (0, 0, 0)
+            self.require(0 < low <= default <= high, "bits", "lowest, default and highest bits, rising")
+        else:
+            self.require(not self.bits, "bits", f"left out for {self.kind}")
+        if has_levels or self.kind in ("none", "nested"):
             self.require(self.size == 0, "size", f"left out for {self.kind}")
         else:
             self.require(self.size >= 2, "size", "2 or more")
@@ -119,7 +126,7 @@ class QuantizerConfig(Table):
     @property
     def codebook_size(self) -> int:
         """Number of tokens K that there are: codes, or the product over several codebooks; 1 for none."""
-        return self.size or math.prod(self.levels)
+        return 2 ** self.bits[1] if self.bits else self.size or math.prod(self.levels)
 
     @property
     def token_bits(self) -> float:

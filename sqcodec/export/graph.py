@@ -18,8 +18,10 @@ from torch import Tensor, nn
 
 from sqcodec.nn.coder import DecoderSteps, EncoderSteps
 from sqcodec.nn.spectral import POWER_FLOOR
-from sqcodec.nn.steps import AttentionStep, FrontStep, HeadStep, UnitStep
+from sqcodec.nn.steps import AttentionStep, FrontStep, GateStep, HeadStep, SpectrumStep, TrendStep, UnitStep
+from sqcodec.nn.trends import GATE_CONTEXT, gate_windows
 from sqcodec.quantizers.base import split_digits
+from sqcodec.quantizers.nested import NestedFSP
 from sqcodec.quantizers.scalar import ScalarQuantizer
 from sqcodec.quantizers.vector import VectorQuantizer
 
@@ -69,19 +71,62 @@ class FrontGraph(nn.Module):
 
     def __init__(self, step: FrontStep) -> None:
         super().__init__()
+        self.state_shapes = step.state_shapes
+        graphs = [SpectrumGraph(part) if isinstance(part, SpectrumStep) else TrendGraph(part) for part in step.parts]
+        self.parts = nn.ModuleList(graphs)
+        self.starts = [step.state_shapes[0][0] - part.overlap for part in step.parts]
+
+    def forward(self, samples: Tensor, state: list[Tensor], position: Tensor) -> tuple[Tensor, list[Tensor]]:
+        known = torch.cat([state[0], samples], dim=1)
+        parts = [part(known[:, start:]) for part, start in zip(self.parts, self.starts, strict=True)]
+        return sum(parts[1:], parts[0]), [known[:, -self.state_shapes[0][0] :]]
+
+
+class TrendGraph(nn.Module):
+    """``TrendStep``."""
+
+    def __init__(self, step: TrendStep) -> None:
+        super().__init__()
+        self.step, self.trends = step, step.trends
+
+    def forward(self, known: Tensor) -> Tensor:
+        step, trends = self.step, self.trends
+        starts = torch.arange((known.shape[1] - trends.overlap) // trends.hop)[:, None]
+        curves = zip(trends.curves(known), trends.taps, trends.steps, strict=True)
+        windows = [curve[:, starts * hop + torch.arange(taps)] for curve, taps, hop in curves]
+        hidden = step.expand(F.pad(torch.cat(windows, dim=2), (0, step.input_pad)))
+        return step.project(hidden.view(known.shape[0], -1, step.positions * hidden.shape[2]))
+
+
+class GateGraph(nn.Module):
+    """``GateStep``; state [B, GATE_CONTEXT]."""
+
+    def __init__(self, step: GateStep) -> None:
+        super().__init__()
         self.step, self.state_shapes = step, step.state_shapes
+
+    def forward(self, x: Tensor, state: list[Tensor], position: Tensor) -> tuple[Tensor, list[Tensor]]:
+        known = torch.cat([state[0], x[..., 0]], dim=1)
+        return x * self.step.merge(F.pad(gate_windows(known), (0, self.step.pad))), [known[:, -GATE_CONTEXT:]]
+
+
+class SpectrumGraph(nn.Module):
+    """``SpectrumStep``."""
+
+    def __init__(self, step: SpectrumStep) -> None:
+        super().__init__()
+        self.step = step
         spectra = torch.fft.rfft(torch.eye(step.n_fft, dtype=torch.float64) * step.window.double())
         self.transform = torch.view_as_real(spectra).flatten(1)  # real and imaginary parts in turns
 
-    def forward(self, samples: Tensor, state: list[Tensor], position: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, known: Tensor) -> Tensor:
         step = self.step
-        known = torch.cat([state[0], samples], dim=1)
-        starts = torch.arange(samples.shape[1] // step.hop) * step.hop
+        starts = torch.arange((known.shape[1] - step.overlap) // step.hop) * step.hop
         frames = known[:, starts[:, None] + torch.arange(step.n_fft)].double()
-        parts = (frames @ self.transform).float().view(samples.shape[0], -1, step.n_fft // 2 + 1, 2)
+        parts = (frames @ self.transform).float().view(known.shape[0], -1, step.n_fft // 2 + 1, 2)
         level = torch.log(parts.square().sum(dim=-1) + POWER_FLOOR)
         scaled = parts * torch.exp(level * -step.exponent).unsqueeze(-1)
-        return step.project(torch.cat([scaled.flatten(-2), level], dim=-1)), [known[:, -state[0].shape[1] :]]
+        return step.project(torch.cat([scaled.flatten(-2), level], dim=-1))
 
 
 class HeadGraph(nn.Module):
@@ -114,6 +159,7 @@ GRAPHS: dict[type, Any] = {
     UnitStep: UnitGraph,
     AttentionStep: AttentionGraph,
     FrontStep: FrontGraph,
+    GateStep: GateGraph,
     HeadStep: HeadGraph,
 }
 
@@ -156,6 +202,8 @@ class CoderGraph(nn.Module):
         """[B, N Q] to codes [B, N Q, D]."""
         if isinstance(self.quantizer, VectorQuantizer):
             return self.quantizer.codebook[tokens]
+        if isinstance(self.quantizer, NestedFSP):
+            return self.quantizer.codes_of(tokens, self.quantizer.default)
         return self.quantizer.codes(split_digits(tokens, self.quantizer.levels).float())
 
     def _nearest(self, latents: Tensor) -> Tensor:

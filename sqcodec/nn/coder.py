@@ -18,9 +18,23 @@ from torch import Tensor, nn
 
 from sqcodec.nn.frame import FrameTransformerLayer, FrameUnit
 from sqcodec.nn.frame_network import FrameNetwork
-from sqcodec.nn.steps import MIN_ROWS, Affine, AttentionStep, FrontStep, HeadStep, Norm, Span, StepOptions, UnitStep
+from sqcodec.nn.steps import (
+    MIN_ROWS,
+    Affine,
+    AttentionStep,
+    FrontStep,
+    GateStep,
+    HeadStep,
+    Norm,
+    Span,
+    SpectrumStep,
+    StepOptions,
+    TrendStep,
+    UnitStep,
+)
+from sqcodec.nn.trends import TrendGate
 
-Step = FrontStep | UnitStep | AttentionStep | HeadStep
+Step = FrontStep | UnitStep | AttentionStep | GateStep | HeadStep
 
 ROWS_PER_STEP = 384
 """Most rows (batch x frames) of a step: their activations stay in a CPU core's cache."""
@@ -91,7 +105,12 @@ class EncoderSteps(FrameSteps):
         options = options or StepOptions()
         *layers, norm = network.encoder
         assert isinstance(norm, nn.LayerNorm)
-        self.steps.append(FrontStep(network.front, network.front_project, options))
+        parts: list[SpectrumStep | TrendStep] = []
+        if network.front is not None:
+            parts.append(SpectrumStep(network.front, network.front_project, options))
+        if network.trends is not None:
+            parts.append(TrendStep(network.trends, network.trend_front, options))
+        self.steps.append(FrontStep(network.front_overlap, network.frame_length, parts))
         self.steps.extend(_step(layer, options) for layer in layers)
         self.norm = Norm(norm)
         inward, split = network.quantizer.project_in, network.split
@@ -124,7 +143,7 @@ class DecoderSteps(FrameSteps):
     def __init__(self, network: FrameNetwork, options: StepOptions | None = None) -> None:
         super().__init__(network)
         options = options or StepOptions()
-        *layers, norm = network.decoder
+        *layers, norm = network.decoder_layers()
         assert isinstance(norm, nn.LayerNorm)
         self.steps.extend(_step(layer, options) for layer in layers)
         self.steps.append(HeadStep(norm, network.head_project, network.head, network.subframes, options))
@@ -164,5 +183,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
 def _step(layer: nn.Module, options: StepOptions) -> Step:
     if isinstance(layer, FrameUnit):
         return UnitStep(layer, options)
+    if isinstance(layer, TrendGate):
+        return GateStep(layer, options)
     assert isinstance(layer, FrameTransformerLayer)
     return AttentionStep(layer, options)

@@ -1,4 +1,4 @@
-"""The frame-rate codec network: STFT front, causal units and local attention, one quantizer, iSTFT head.
+"""The causal SQCodec: TConv and STFT front, causal units and local attention, one quantizer, gates, iSTFT head.
 
 All heavy layers run once a frame; a frame carries ``tokens_per_frame`` tokens of the one quantizer and
 ``decoder.subframes`` inverse-FFT frames. Everything is causal: after F * n input samples, frame n - 1 is known, and
@@ -10,12 +10,14 @@ Letters: B batch, T samples, F samples a frame, N frames, Q tokens a frame, C ch
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from sqcodec.config import FrameConfig, FrameDecoder, FrameEncoder, FrameTransformer
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.nn.frame import FrameTransformerLayer, FrameUnit
 from sqcodec.nn.spectral import ISTFTHead, STFTFront
+from sqcodec.nn.trends import GATE_CONTEXT, TrendFront, TrendGate, Trends
 from sqcodec.quantizers import QuantizerOutput, build_quantizer
 
 
@@ -30,8 +32,14 @@ class FrameNetwork(CodecNetwork):
         self.frame_length = config.frame_length
         self.tokens_per_frame = config.tokens_per_frame
         self.subframes = decoder.subframes
-        self.front = STFTFront(encoder.n_fft, config.frame_length)
-        self.front_project = nn.Linear(self.front.num_features, encoder.dim)
+        self.front: STFTFront | None = None
+        self.trends: Trends | None = None
+        if "stft" in encoder.front:
+            self.front = STFTFront(encoder.n_fft, config.frame_length)
+            self.front_project = nn.Linear(self.front.num_features, encoder.dim)
+        if "tconv" in encoder.front:
+            self.trends = Trends(encoder.trend_scales, config.frame_length, encoder.trend_hop)
+            self.trend_front = TrendFront(self.trends, encoder.trend_width, encoder.dim, alone=self.front is None)
         self.encoder = nn.Sequential(
             *_units(encoder.dim, encoder.depth, encoder),
             *_transformer_layers(encoder.dim, transformer.encoder_depth, transformer),
@@ -45,6 +53,8 @@ class FrameNetwork(CodecNetwork):
             *_units(decoder.dim, decoder.depth, decoder),
             nn.LayerNorm(decoder.dim),
         )
+        # Beside the layers, whose names then stay the same with and without gates.
+        self.gates = nn.ModuleList(TrendGate(decoder.dim) for _ in range(2 if decoder.gate else 0))
         self.head_project = nn.Linear(decoder.dim, self.subframes * (decoder.n_fft + 2))
         self.head = ISTFTHead(decoder.n_fft, config.frame_length // self.subframes)
 
@@ -54,30 +64,58 @@ class FrameNetwork(CodecNetwork):
         encoder, transformer = self.config.encoder, self.config.transformer
         frames = encoder.depth * (encoder.kernel_size - 1)
         frames += transformer.encoder_depth * (transformer.window - 1)
-        return frames * self.frame_length + self.front.overlap
+        return frames * self.frame_length + self.front_overlap
 
     @property
     def decoder_context(self) -> int:
         """Samples' worth of past tokens that a frame's output depends on, beyond its own tokens."""
         decoder, transformer = self.config.decoder, self.config.transformer
         frames = decoder.depth * (decoder.kernel_size - 1)
-        frames += transformer.decoder_depth * (transformer.window - 1)
+        frames += transformer.decoder_depth * (transformer.window - 1) + 2 * GATE_CONTEXT * decoder.gate
         return frames * self.frame_length + self.head.overlap
 
+    def decoder_layers(self) -> list[nn.Module]:
+        """The decoder's layers in their order, gates before the units and before the last norm included."""
+        layers, first_unit = list(self.decoder), self.config.transformer.decoder_depth
+        if not len(self.gates):
+            return layers
+        return [*layers[:first_unit], self.gates[0], *layers[first_unit:-1], self.gates[1], layers[-1]]
+
+    @property
+    def front_overlap(self) -> int:
+        """Samples of the past that the front sees beyond the frame."""
+        return max(part.overlap for part in (self.front, self.trends) if part is not None)
+
     def spectra(self, samples: Tensor) -> Tensor:
-        """Samples [B, N * F], as if zeros came before, to front features [B, N, C']."""
-        return self.front(nn.functional.pad(samples, (self.front.overlap, 0)))
+        """Samples [B, N * F], as if zeros came before, to what the front is computed from [B, N, C'], without
+        parameters: the spectra of the frames, then the windows of the trends."""
+        batch, count = samples.shape[0], samples.shape[1] // self.frame_length
+        padded = nn.functional.pad(samples, (self.front_overlap, 0))
+        parts = []
+        for part in (self.front, self.trends):
+            if part is not None:
+                parts.append(part(padded[:, self.front_overlap - part.overlap :]).reshape(batch, count, -1))
+        return torch.cat(parts, dim=2)
 
     def encode_spectra(self, spectra: Tensor) -> Tensor:
-        """Front features [B, N, C'] to quantizer features [B, N * Q, C]."""
-        hidden = self.split(self.encoder(self.front_project(spectra)))
+        """What ``spectra`` gives [B, N, C'] to quantizer features [B, N * Q, C]."""
+        hidden: Tensor | None = None
+        if self.front is not None:
+            hidden = self.front_project(spectra[..., : self.front.num_features])
+            spectra = spectra[..., self.front.num_features :]
+        if self.trends is not None:
+            trend = self.trend_front(spectra.reshape(spectra.shape[0], -1, self.trends.num_features))
+            hidden = trend if hidden is None else hidden + trend
+        hidden = self.split(self.encoder(hidden))
         return hidden.view(hidden.shape[0], -1, self.config.feature_dim)
 
     def decode_spectra(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Quantized features [B, N * Q, C] to magnitude and phase of the subframes, float32 [B, N * S, bins]."""
         batch, count, dim = features.shape
         hidden = self.join(features.reshape(batch, count // self.tokens_per_frame, self.tokens_per_frame * dim))
-        hidden = self.head_project(self.decoder(hidden))
+        for layer in self.decoder_layers():
+            hidden = layer(hidden)
+        hidden = self.head_project(hidden)
         return self.head.polar(hidden.view(batch, hidden.shape[1] * self.subframes, -1))
 
     def encode_features(self, samples: Tensor) -> Tensor:

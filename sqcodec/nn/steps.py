@@ -19,7 +19,7 @@ Letters: B batch, R rows (frames of a step, padded), C channels, H heads, W wind
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from sqcodec.nn.frame import FrameTransformerLayer, FrameUnit
 from sqcodec.nn.packing import pack, packed_linear
 from sqcodec.nn.spectral import POWER_FLOOR, ISTFTHead, STFTFront
+from sqcodec.nn.trends import GATE_CONTEXT, TrendFront, TrendGate, Trends, gate_windows
 
 MIN_ROWS = 4
 ALIGNMENT = 64
@@ -185,7 +186,61 @@ class AttentionStep:
 
 
 class FrontStep:
-    """``STFTFront`` and the linear map after it; its state is the last samples [B, overlap]."""
+    """The front: spectra, trends, or both added; its state is the last samples [B, overlap]."""
+
+    def __init__(self, overlap: int, frame_length: int, parts: list[SpectrumStep | TrendStep]) -> None:
+        self.hop, self.parts = frame_length, parts
+        self.state_shapes = ((overlap,),)
+
+    def __call__(self, samples: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
+        """[B, R * F] to [B, R, C]."""
+        overlap = state[0].shape[1]
+        known = torch.cat([state[0], samples], dim=1)
+        x = self.parts[0](known[:, overlap - self.parts[0].overlap :])
+        for part in self.parts[1:]:
+            x = x + part(known[:, overlap - part.overlap :])
+        first = span.count * self.hop
+        return x, [known[:, first : first + overlap]]
+
+
+class TrendStep:
+    """``Trends`` and ``TrendFront``."""
+
+    def __init__(self, trends: Trends, front: TrendFront, options: StepOptions) -> None:
+        self.trends, self.overlap, self.positions = trends, trends.overlap, front.positions
+        # Widths are padded to multiples of ALIGNMENT, as everywhere.
+        inputs, width = front.expand.in_features, front.expand.out_features
+        self.input_pad, extra = -inputs % ALIGNMENT, -width % ALIGNMENT
+        weight = F.pad(front.expand.weight, (0, self.input_pad, 0, extra))
+        self.expand = Affine(weight, F.pad(front.expand.bias, (0, extra)), options, gelu=True)
+        weight = F.pad(front.project.weight.view(-1, front.positions, width), (0, extra)).flatten(1)
+        self.project = Affine(weight, None, options)
+
+    def __call__(self, known: Tensor) -> Tensor:
+        """[B, overlap + R * F] to float32 [B, R, C]."""
+        windows = F.pad(self.trends(known), (0, self.input_pad))
+        hidden = self.expand(windows)
+        return self.project(hidden.view(hidden.shape[0], -1, self.positions * hidden.shape[2])).float()
+
+
+class GateStep:
+    """``TrendGate``; its state is the last GATE_CONTEXT values of the first channel [B, GATE_CONTEXT]."""
+
+    def __init__(self, gate: TrendGate, options: StepOptions) -> None:
+        self.pad = -gate.merge.in_features % ALIGNMENT
+        # 1 + gain: the residual is in the bias.
+        options = replace(options, dtype=torch.float32)
+        self.merge = Affine(F.pad(gate.merge.weight, (0, self.pad)), gate.merge.bias + 1, options)
+        self.state_shapes = ((GATE_CONTEXT,),)
+
+    def __call__(self, x: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
+        known = torch.cat([state[0], x[..., 0]], dim=1)
+        gain = self.merge(F.pad(gate_windows(known), (0, self.pad)))
+        return x * gain, [known[:, span.count : span.count + GATE_CONTEXT]]
+
+
+class SpectrumStep:
+    """``STFTFront`` and the linear map after it."""
 
     def __init__(self, front: STFTFront, project: nn.Linear, options: StepOptions) -> None:
         self.n_fft, self.hop, self.exponent = front.n_fft, front.hop, front.exponent
@@ -194,18 +249,16 @@ class FrontStep:
         interleaved = torch.stack([real, imaginary], dim=-1).flatten(1)
         weight = torch.cat([interleaved, 0.25 * level], dim=1)
         self.project = Affine(weight, project.bias.double() + level.sum(dim=1), options)
-        self.state_shapes = ((front.overlap,),)
+        self.overlap = front.overlap
 
-    def __call__(self, samples: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
-        """[B, R * hop] to [B, R, C]."""
-        known = torch.cat([state[0], samples], dim=1)
+    def __call__(self, known: Tensor) -> Tensor:
+        """[B, overlap + R * F] to float32 [B, R, C]."""
         parts = torch.view_as_real(torch.fft.rfft(known.unfold(-1, self.n_fft, self.hop) * self.window))
         power = parts.square().sum(dim=-1)
         level = torch.log(power + POWER_FLOOR)
         gain = torch.exp(level * -self.exponent)
         features = torch.cat([(parts * gain.unsqueeze(-1)).flatten(-2), level], dim=-1)
-        first = span.count * self.hop
-        return self.project(features).float(), [known[:, first : first + state[0].shape[1]]]
+        return self.project(features).float()
 
 
 class HeadStep:

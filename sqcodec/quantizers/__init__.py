@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqcodec.config import QuantizerConfig
 from sqcodec.quantizers.base import Quantizer, QuantizerOutput, join_digits, split_digits
 from sqcodec.quantizers.compared import build_compared
+from sqcodec.quantizers.nested import NestedFSP
 from sqcodec.quantizers.perturbation import PerturbationOptions, VectorPerturbation
 from sqcodec.quantizers.scalar import FSP, FSQ
 from sqcodec.quantizers.vector import VectorQuantizer
@@ -12,6 +13,7 @@ from sqcodec.quantizers.vector import VectorQuantizer
 __all__ = [
     "FSP",
     "FSQ",
+    "NestedFSP",
     "PerturbationOptions",
     "Quantizer",
     "QuantizerOutput",
@@ -29,6 +31,9 @@ def build_quantizer(config: QuantizerConfig, feature_dim: int) -> Quantizer:
         return FSQ(feature_dim, config.levels, config.noise_rate, config.variant)
     if config.kind == "fsp":
         return FSP(feature_dim, config.levels, config.noise_rate, config.activation)
+    if config.kind == "nested":
+        low, default, high = config.bits
+        return NestedFSP(feature_dim, config.dim, (low, default, high), config.noise_rate, config.activation)
     if config.kind == "vp":
         return VectorQuantizer(feature_dim, config.dim, config.size)
     return build_compared(config, feature_dim)

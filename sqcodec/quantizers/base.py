@@ -102,13 +102,12 @@ class Quantizer(nn.Module, ABC):
         with torch.autocast(codes.device.type, enabled=False):
             return project(codes, self.project_out).to(dtype)
 
-    def check_indices(self, indices: Tensor) -> None:
-        """Raise ValueError unless all tokens are integers within the codebook."""
+    def check_indices(self, indices: Tensor, size: int | None = None) -> None:
+        """Raise ValueError unless all tokens are integers from 0 to ``size`` - 1 (default: the codebook's)."""
+        size = self.codebook_size if size is None else size
         if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
             raise ValueError(f"Tokens are {indices.dtype}: they must be integers")
         if indices.numel():
             low, high = (int(value) for value in torch.aminmax(indices))
-            if low < 0 or high >= self.codebook_size:
-                raise ValueError(
-                    f"Tokens span {low} to {high}: this quantizer knows 0 to {self.codebook_size - 1}"
-                )
+            if low < 0 or high >= size:
+                raise ValueError(f"Tokens span {low} to {high}: this quantizer knows 0 to {size - 1}")

@@ -51,25 +51,28 @@ class ScalarQuantizer(Quantizer):
         self.noise_rate = noise_rate
         self.register_buffer("level_counts", torch.tensor(levels, dtype=torch.float32), persistent=False)
 
+    # ``counts`` are the levels [D], or of each token [B, 1, D]; None: those of the quantizer.
+
     @abstractmethod
-    def positions(self, latents: Tensor) -> Tensor:
+    def positions(self, latents: Tensor, counts: Tensor | None = None) -> Tensor:
         """Latents [B, N, D] to positions [B, N, D], differentiable."""
 
     @abstractmethod
-    def perturb(self, positions: Tensor, digits: Tensor) -> Tensor:
+    def perturb(self, positions: Tensor, digits: Tensor, counts: Tensor | None = None) -> Tensor:
         """Training: positions and their digits to what the decoder sees instead, as positions."""
 
     @abstractmethod
-    def codes(self, positions: Tensor) -> Tensor:
+    def codes(self, positions: Tensor, counts: Tensor | None = None) -> Tensor:
         """Positions [B, N, D] to the codes [B, N, D] that are projected to features."""
 
     def norm_loss(self, latents: Tensor, positions: Tensor) -> Tensor:
         """What keeps the latents in scale; scalar, 0 unless a subclass has such a loss."""
         return torch.zeros((), device=latents.device)
 
-    def digits(self, positions: Tensor) -> Tensor:
+    def digits(self, positions: Tensor, counts: Tensor | None = None) -> Tensor:
         """The nearest level of each position [B, N, D], as float32."""
-        return torch.minimum(positions.detach().round().clamp_min(0), self.counts(positions) - 1)
+        counts = self.counts(positions) if counts is None else counts
+        return torch.minimum(positions.detach().round().clamp_min(0), counts - 1)
 
     def counts(self, like: Tensor) -> Tensor:
         """Levels [D] in float32 (also where the module was cast to bfloat16)."""
@@ -123,31 +126,28 @@ class FSQ(ScalarQuantizer):
             raise ValueError(f"Unknown FSQ variant {variant!r}. Choose one of: sqcodec, l3ac")
         self.variant = variant
 
-    def centre(self, like: Tensor) -> Tensor:
-        """Digit of code 0, per dimension: floor(L/2)."""
-        return torch.floor(self.counts(like) / 2)
-
-    def positions(self, latents: Tensor) -> Tensor:
-        counts = self.counts(latents)
+    def positions(self, latents: Tensor, counts: Tensor | None = None) -> Tensor:
+        counts = self.counts(latents) if counts is None else counts
         if self.variant == "l3ac":
             return (torch.tanh(latents) + 1) / 2 * (counts - 1)
         half = (counts - 1) * (1 + 1e-3) / 2
         offset = torch.where(counts % 2 == 0, 0.5, 0.0)
         shift = (offset / half).atanh()
-        return (latents + shift).tanh() * half - offset + self.centre(latents)
+        return (latents + shift).tanh() * half - offset + torch.floor(counts / 2)
 
-    def perturb(self, positions: Tensor, digits: Tensor) -> Tensor:
+    def perturb(self, positions: Tensor, digits: Tensor, counts: Tensor | None = None) -> Tensor:
         noisy = shared_rand(*positions.shape, device=positions.device) < self.noise_rate
         noise = shared_rand(*positions.shape, device=positions.device) - 0.5
         if self.variant == "l3ac":
-            counts = self.counts(positions)
+            counts = self.counts(positions) if counts is None else counts
             noise = noise * (counts - 1) / counts
         return torch.where(noisy, positions + noise, straight_through(digits, positions))
 
-    def codes(self, positions: Tensor) -> Tensor:
+    def codes(self, positions: Tensor, counts: Tensor | None = None) -> Tensor:
+        counts = self.counts(positions) if counts is None else counts
         if self.variant == "l3ac":
-            return positions / (self.counts(positions) - 1) * 2 - 1
-        centre = self.centre(positions)
+            return positions / (counts - 1) * 2 - 1
+        centre = torch.floor(counts / 2)
         return (positions - centre) / centre
 
 
@@ -170,22 +170,26 @@ class FSP(ScalarQuantizer):
             raise ValueError(f"Unknown activation {activation!r}. Choose one of: {known}")
         self.activation = activation
 
-    def positions(self, latents: Tensor) -> Tensor:
-        return distribution(latents, self.activation) * self.counts(latents) - 0.5
+    def positions(self, latents: Tensor, counts: Tensor | None = None) -> Tensor:
+        counts = self.counts(latents) if counts is None else counts
+        return distribution(latents, self.activation) * counts - 0.5
 
-    def digits(self, positions: Tensor) -> Tensor:
+    def digits(self, positions: Tensor, counts: Tensor | None = None) -> Tensor:
+        counts = self.counts(positions) if counts is None else counts
         lowest = torch.floor(positions.detach() + 0.5).clamp_min(0)
-        return torch.minimum(lowest, self.counts(positions) - 1)
+        return torch.minimum(lowest, counts - 1)
 
-    def perturb(self, positions: Tensor, digits: Tensor) -> Tensor:
+    def perturb(self, positions: Tensor, digits: Tensor, counts: Tensor | None = None) -> Tensor:
+        counts = self.counts(positions) if counts is None else counts
         moved = positions + (shared_rand(*positions.shape, device=positions.device) - 0.5)
-        inside = (moved > -0.5) & (moved < self.counts(positions) - 0.5)
+        inside = (moved > -0.5) & (moved < counts - 0.5)
         moved = torch.where(inside, moved, positions)
         noisy = shared_rand(*positions.shape[:-1], device=positions.device).unsqueeze(-1) < self.noise_rate
         return torch.where(noisy, moved, straight_through(digits, positions))
 
-    def codes(self, positions: Tensor) -> Tensor:
-        return ((positions + 0.5) / self.counts(positions) - 0.5) / UNIFORM_DEVIATION
+    def codes(self, positions: Tensor, counts: Tensor | None = None) -> Tensor:
+        counts = self.counts(positions) if counts is None else counts
+        return ((positions + 0.5) / counts - 0.5) / UNIFORM_DEVIATION
 
     def norm_loss(self, latents: Tensor, positions: Tensor) -> Tensor:
         scaled = self.codes(positions) if self.activation == "cauchy" else latents

@@ -43,6 +43,12 @@ from sqcodec.training.validation import validate
 
 log = logging.getLogger(__name__)
 
+NEUTRAL = ("trend_front.", "gates.")
+"""Parts of a network that change nothing before they are trained."""
+QUANTIZER_MAPS = tuple(f"quantizer.{name}" for name in (
+    "project_in.weight", "project_in.bias", "project_out.weight", "project_out.bias",
+))  # fmt: skip
+
 
 class Trainer:
     """One run: its folder holds ``recipe.json``, ``metrics.jsonl``, ``state.pt`` and ``model/`` (the EMA weights).
@@ -103,16 +109,24 @@ class Trainer:
     def initialise_from(self, folder: str | Path) -> None:
         """Starts from the weights of a model or run folder, and its discriminators where it has some.
 
-        A quantizer of another kind or size than the folder's starts fresh.
+        Trends and gates that the folder's network lacks start as what changes nothing. The maps of a quantizer of
+        another kind or size start from what fits of the folder's.
         """
         folder = Path(folder)
         if self.adversary is not None and self.adversary.initialise_from(folder):
             log.info("discriminators from '%s'", folder)
         config, tensors, _ = load_model(folder / "model" if (folder / "model").is_dir() else folder)
+        own = self.network.state_dict()
         if config.quantizer != self.recipe.model.quantizer:
-            log.info("a fresh quantizer: '%s' has %s", folder, config.quantizer)
-            own = {name: t for name, t in self.network.state_dict().items() if name.startswith("quantizer.")}
-            tensors = {name: t for name, t in tensors.items() if not name.startswith("quantizer.")} | own
+            log.info("another quantizer than that of '%s', which has %s", folder, config.quantizer)
+            maps = {name: tensors[name] for name in QUANTIZER_MAPS if name in tensors and name in own}
+            tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("quantizer.")}
+            tensors |= {name: tensor for name, tensor in own.items() if name.startswith("quantizer.")}
+            tensors |= {name: _laid_over(own[name], tensor) for name, tensor in maps.items()}
+        fresh = {name: tensor for name, tensor in own.items() if name.startswith(NEUTRAL) and name not in tensors}
+        if fresh:
+            log.info("'%s' has no %s: they start as what changes nothing", folder, ", ".join(fresh))
+        tensors |= fresh
         load_weights(self.network, tensors)
         load_weights(self.average, tensors)
 
@@ -190,8 +204,7 @@ class Trainer:
     def _save_model(self) -> None:
         if self.adversary:
             self.adversary.save(self.folder)
-        progress = {"step": str(self.step), "steps": str(self.recipe.train.steps)}
-        save_model(self.folder / "model", self.recipe.model, self.average.state_dict(), progress)
+        save_model(self.folder / "model", self.recipe.model, self.average.state_dict(), {"step": str(self.step)})
 
     def run(self) -> None:
         """Trains from the current step to ``train.steps``. Whatever ends it early, the log's last line says where.
@@ -419,6 +432,13 @@ def _validation_clips(manifest: str, split: str) -> list[Clip]:
             "training set out instead: --set data.validation_split= --set data.validation_share=0.1."
         )
     return found
+
+
+def _laid_over(below: Tensor, above: Tensor) -> Tensor:
+    """``below`` with the leading part that both have taken from ``above``."""
+    merged, part = below.clone(), tuple(slice(0, min(sizes)) for sizes in zip(below.shape, above.shape, strict=True))
+    merged[part] = above[part]
+    return merged
 
 
 def _in_words(error: BaseException) -> str:

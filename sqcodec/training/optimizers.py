@@ -10,7 +10,7 @@ from torch import nn
 
 from sqcodec.training.recipe import TrainRecipe
 
-BACKBONE = ("encoder.", "decoder.", "split.", "join.")
+BACKBONE = ("encoder.", "decoder.", "split.", "join.", "trend_front.project")
 """Where Muon applies: hidden matrices, not the maps from spectra, to spectra, or around the quantizer."""
 
 

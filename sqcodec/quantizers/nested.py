@@ -1,0 +1,143 @@
+"""Nested FSP: one scalar quantizer for many bit rates, whose tokens can be cut to fewer bits.
+
+Finite scalar perturbation (arXiv 2602.17133) cuts the unit interval into equal cells. Where their number is a power
+of two, the cells of a coarse grid are unions of those of a fine one: floor(8 a) >> 1 = floor(4 a). So a token that
+holds the leading bits of every dimension first is an embedded code: its first b bits are the token at b bits. In
+training each segment draws a number of bits.
+
+Letters: B batch, N tokens, C feature channels, D code dimensions, b bits of a token.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sqcodec.quantizers.base import QuantizerOutput
+from sqcodec.quantizers.scalar import FSP, straight_through
+from sqcodec.sharding import shared_rand
+
+
+def bits_by_dimension(bits: int, dim: int) -> tuple[int, ...]:
+    """Bits of each dimension in a token of ``bits``: one after the other gets its next, the first ones first."""
+    return tuple(bits // dim + (index < bits % dim) for index in range(dim))
+
+
+class NestedFSP(FSP):
+    """FSP with 2^b codes, for any b from ``lowest`` to ``highest`` bits a token.
+
+    Bit r of a token, the highest being bit 0, is bit r // D (again from the highest) of dimension r % D. The code is
+    the middle of the cell, and beside it the decoder is told the cell's size in each dimension: both are projected to
+    features. A dimension without bits has code 0 and size 1.
+
+    Args:
+        feature_dim: C.
+        dim: D.
+        bits: (lowest, default, highest); ``encode`` gives default bits where nobody asks for others.
+        noise_rate, activation: as of ``FSP``.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        dim: int,
+        bits: tuple[int, int, int],
+        noise_rate: float = 0.5,
+        activation: str = "tanh",
+    ) -> None:
+        self.lowest, self.default, self.highest = bits
+        levels = tuple(2**count for count in bits_by_dimension(self.highest, dim))
+        super().__init__(feature_dim, levels, noise_rate, activation)
+        self.dim, self.codebook_size = dim, 2**self.default
+        # What the decoder is told of the cells starts at zero, so that a network that was not told can go on.
+        wide = torch.zeros(feature_dim, 2 * dim)
+        wide[:, :dim] = self.project_out.weight.detach()
+        self.project_out = torch.nn.Linear(2 * dim, feature_dim)
+        with torch.no_grad():
+            self.project_out.weight.copy_(wide)
+        table = [[float(2**count) for count in bits_by_dimension(number, dim)] for number in range(self.highest + 1)]
+        self.register_buffer("level_table", torch.tensor(table), persistent=False)
+
+    level_table: Tensor
+
+    def levels_of(self, bits: int | Tensor) -> Tensor:
+        """Levels [..., D], float32, of tokens with so many bits (int64 [...])."""
+        return self.level_table.float()[bits]
+
+    def forward(self, features: Tensor, blend: Tensor | None = None) -> QuantizerOutput:
+        with torch.autocast(features.device.type, enabled=False):
+            latents = self.latents(features)
+            if self.training:
+                chosen = shared_rand(len(latents), 1, device=latents.device) * (self.highest - self.lowest + 1)
+                counts = self.levels_of((chosen.long() + self.lowest).clamp_max(self.highest))  # [B, 1, D]
+            else:
+                counts = self.levels_of(self.default)
+            positions = self.positions(latents, counts)
+            digits = self.digits(positions, counts)
+            seen = self.perturb(positions, digits, counts) if self.training else straight_through(digits, positions)
+            if blend is not None:
+                seen = positions + blend * (seen - positions)
+            output = self.features(self.with_sizes(self.codes(seen, counts), counts), features.dtype)
+            metrics = {
+                "latent_mean": latents.detach().mean(),
+                "latent_deviation": latents.detach().std(correction=0),
+            }
+            return QuantizerOutput(output, self.nearest(latents.detach()), self.norm_loss(latents, positions), metrics)
+
+    def with_sizes(self, codes: Tensor, counts: Tensor) -> Tensor:
+        """Codes [B, N, D] and beside them the sizes of their cells [B, N, 2 D]."""
+        return torch.cat([codes, counts.reciprocal().expand_as(codes)], dim=-1)
+
+    def norm_loss(self, latents: Tensor, positions: Tensor) -> Tensor:
+        assert self.activation != "cauchy"
+        return super().norm_loss(latents, positions)
+
+    def nearest(self, latents: Tensor, bits: int | None = None) -> Tensor:
+        """Latents [B, N, D] to tokens [B, N] of ``bits`` (default: ``self.default``)."""
+        fine = self.digits(self.positions(latents)).long()
+        return self.join(fine) // 2 ** (self.highest - self._checked(bits))
+
+    def lookup(self, indices: Tensor, bits: int | None = None) -> Tensor:
+        """Tokens [B, N] of ``bits`` to codes and sizes [B, N, 2 D]."""
+        bits = self._checked(bits)
+        self.check_indices(indices, 2**bits)
+        return self.codes_of(indices, bits)
+
+    def codes_of(self, indices: Tensor, bits: int) -> Tensor:
+        """``lookup`` without its checks."""
+        counts = self.levels_of(bits)
+        return self.with_sizes(self.codes(self.split(indices, bits).float(), counts), counts)
+
+    def encode(self, features: Tensor, bits: int | None = None) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return self.nearest(self.latents(features).detach(), bits)
+
+    def decode(self, indices: Tensor, bits: int | None = None) -> Tensor:
+        return self.features(self.lookup(indices, bits), self.project_out.weight.dtype)
+
+    def join(self, digits: Tensor) -> Tensor:
+        """Digits [..., D] at the highest number of bits to tokens [...]."""
+        token = torch.zeros_like(digits[..., 0])
+        for rank in range(self.highest):
+            dimension, plane = rank % self.dim, rank // self.dim
+            depth = bits_by_dimension(self.highest, self.dim)[dimension]
+            bit = digits[..., dimension] // 2 ** (depth - 1 - plane) % 2
+            token = token * 2 + bit
+        return token
+
+    def split(self, indices: Tensor, bits: int) -> Tensor:
+        """Tokens [...] of ``bits`` to digits [..., D], each of as many bits as its dimension has."""
+        digits = [torch.zeros_like(indices) for _ in range(self.dim)]
+        for rank in range(bits):
+            digits[rank % self.dim] = digits[rank % self.dim] * 2 + indices // 2 ** (bits - 1 - rank) % 2
+        return torch.stack(digits, dim=-1)
+
+    def _checked(self, bits: int | None) -> int:
+        if bits is None:
+            return self.default
+        if not self.lowest <= bits <= self.highest:
+            raise ValueError(f"Tokens of {bits} bits: this model has {self.lowest} to {self.highest}.")
+        return bits
+
+
+
