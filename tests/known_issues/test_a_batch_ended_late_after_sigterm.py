@@ -1,4 +1,4 @@
-"""SIGTERM while a folder was coded took five seconds: the threads went on with what they had, and Python with its end."""
+"""SIGTERM while a folder was coded took five seconds: threads went on with what they had, and Python with its end."""
 
 from __future__ import annotations
 
