@@ -134,7 +134,7 @@ def test_a_token_cut_to_fewer_bits_is_the_token_at_that_rate() -> None:
     quantizer = NestedFSP(16, 5, (3, 12, 18)).eval()
     features = torch.randn(2, 200, 16) * 4
     finest = quantizer.encode(features, 18)
-    assert torch.equal(quantizer.join(quantizer.split(finest, 18)), finest)
+    assert torch.equal(quantizer.join(quantizer.split(finest, 18).long()), finest)
     interval = (torch.tanh(quantizer.latents(features)) + 1) / 2
     for bits in range(3, 19):
         tokens = quantizer.encode(features, bits)

@@ -10,8 +10,6 @@ Letters: B batch, T samples, F samples a frame, N frames, P positions a frame, C
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -123,26 +121,18 @@ GATE_CONTEXT = GATE_REACH + max((GATE_TAPS - 1) * (scale // 2 + 1) for scale in 
 """Frames before its own that a gate sees."""
 
 
+_DILATIONS = [scale // 2 + 1 for scale in GATE_SCALES]
+_LONGEST = (GATE_TAPS - 1) * max(_DILATIONS)
+_CURVES = torch.arange(len(GATE_SCALES)).repeat_interleave(GATE_TAPS)
+_PLACES = torch.cat([torch.arange(_LONGEST - (GATE_TAPS - 1) * step, _LONGEST + 1, step) for step in _DILATIONS])
+
+
 def gate_windows(first: Tensor) -> Tensor:
     """The first channel [B, GATE_CONTEXT + N], context included, to the taps of all trends [B, N, 28]."""
-    count = first.shape[1] - GATE_CONTEXT
-    taps = []
+    count, level = first.shape[1] - GATE_CONTEXT, first.abs()[:, None]
+    trends = []
     for scale in GATE_SCALES:
-        trend, dilation = first, scale // 2 + 1
-        if scale > 1:
-            trend = _reduced(torch.maximum, first.abs(), scale)
-            trend = _reduced(torch.add, trend, scale) / scale
-        end = trend.shape[1]
-        for tap in range(GATE_TAPS):
-            last = end - (GATE_TAPS - 1 - tap) * dilation
-            taps.append(trend[:, last - count : last])
-    return torch.stack(taps, dim=2)
-
-
-def _reduced(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, width: int) -> Tensor:
-    """``function`` over the last ``width`` steps of each: [B, T] to [B, T - width + 1]."""
-    length = x.shape[1] - width + 1
-    total = x[:, :length]
-    for shift in range(1, width):
-        total = function(total, x[:, shift : shift + length])
-    return total
+        trend = first if scale == 1 else F.avg_pool1d(F.max_pool1d(level, scale, 1), scale, 1)[:, 0]
+        trends.append(trend[:, GATE_REACH - 2 * (scale - 1) :])
+    frames = torch.arange(count, device=first.device)[:, None] + _PLACES.to(first.device)
+    return torch.stack(trends, dim=1)[:, _CURVES.to(first.device), frames]

@@ -23,6 +23,16 @@ def bits_by_dimension(bits: int, dim: int) -> tuple[int, ...]:
     return tuple(bits // dim + (index < bits % dim) for index in range(dim))
 
 
+def _planes(bits: int, dim: int) -> tuple[Tensor, Tensor]:
+    """Where a token of ``bits`` has its bits: their places [b] as powers of two, and what each is worth in the digit of
+    its dimension [b, D]."""
+    counts = bits_by_dimension(bits, dim)
+    weights = torch.zeros(bits, dim)
+    for rank in range(bits):
+        weights[rank, rank % dim] = 2.0 ** (counts[rank % dim] - 1 - rank // dim)
+    return 2 ** torch.arange(bits - 1, -1, -1), weights
+
+
 class NestedFSP(FSP):
     """FSP with 2^b codes, for any b from ``lowest`` to ``highest`` bits a token.
 
@@ -36,6 +46,10 @@ class NestedFSP(FSP):
         bits: (lowest, default, highest); ``encode`` gives default bits where nobody asks for others.
         noise_rate, activation: as of ``FSP``.
     """
+
+    level_table: Tensor
+    spread: Tensor
+    dimensions: Tensor
 
     def __init__(
         self,
@@ -57,8 +71,15 @@ class NestedFSP(FSP):
             self.project_out.weight.copy_(wide)
         table = [[float(2**count) for count in bits_by_dimension(number, dim)] for number in range(self.highest + 1)]
         self.register_buffer("level_table", torch.tensor(table), persistent=False)
-
-    level_table: Tensor
+        self.planes = [_planes(number, dim) for number in range(self.highest + 1)]
+        # What each digit contributes to a token: its bits at their places.
+        spread = torch.zeros(dim, max(levels), dtype=torch.int64)
+        for rank in range(self.highest):
+            digit = torch.arange(levels[rank % dim])
+            bit = digit // (levels[rank % dim] >> (rank // dim + 1)) % 2
+            spread[rank % dim, : len(digit)] += bit << (self.highest - 1 - rank)
+        self.register_buffer("spread", spread, persistent=False)
+        self.register_buffer("dimensions", torch.arange(dim), persistent=False)
 
     def levels_of(self, bits: int | Tensor) -> Tensor:
         """Levels [..., D], float32, of tokens with so many bits (int64 [...])."""
@@ -106,7 +127,7 @@ class NestedFSP(FSP):
     def codes_of(self, indices: Tensor, bits: int) -> Tensor:
         """``lookup`` without its checks."""
         counts = self.levels_of(bits)
-        return self.with_sizes(self.codes(self.split(indices, bits).float(), counts), counts)
+        return self.with_sizes(self.codes(self.split(indices, bits), counts), counts)
 
     def encode(self, features: Tensor, bits: int | None = None) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
@@ -117,20 +138,12 @@ class NestedFSP(FSP):
 
     def join(self, digits: Tensor) -> Tensor:
         """Digits [..., D] at the highest number of bits to tokens [...]."""
-        token = torch.zeros_like(digits[..., 0])
-        for rank in range(self.highest):
-            dimension, plane = rank % self.dim, rank // self.dim
-            depth = bits_by_dimension(self.highest, self.dim)[dimension]
-            bit = digits[..., dimension] // 2 ** (depth - 1 - plane) % 2
-            token = token * 2 + bit
-        return token
+        return self.spread[self.dimensions, digits].sum(dim=-1)
 
     def split(self, indices: Tensor, bits: int) -> Tensor:
-        """Tokens [...] of ``bits`` to digits [..., D], each of as many bits as its dimension has."""
-        digits = [torch.zeros_like(indices) for _ in range(self.dim)]
-        for rank in range(bits):
-            digits[rank % self.dim] = digits[rank % self.dim] * 2 + indices // 2 ** (bits - 1 - rank) % 2
-        return torch.stack(digits, dim=-1)
+        """Tokens [...] of ``bits`` to digits [..., D], float32, each of as many bits as its dimension has."""
+        places, weights = self.planes[bits]
+        return (indices.unsqueeze(-1) // places.to(indices.device) % 2).float() @ weights.to(indices.device)
 
     def _checked(self, bits: int | None) -> int:
         if bits is None:
