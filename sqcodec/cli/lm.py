@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .common import UsageError, add_device, positive
+from .common import UsageError, add_device, positive, printable
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -130,7 +130,8 @@ def run_continue(arguments: argparse.Namespace) -> int:
                 folder.mkdir(parents=True, exist_ok=True)
                 audio.save(folder / f"{Path(source).stem}.wav", stretch, codec.sample_rate)
         heard, all_in_all = len(prompt) / codec.sample_rate, len(spoken) / codec.sample_rate
-        print(f"{source} -> {target}: {heard:.2f} s of prompt, {all_in_all:.2f} s in all", flush=True)
+        text = f"{source} -> {target}: {heard:.2f} s of prompt, {all_in_all:.2f} s in all"
+        print(printable(text), flush=True)
     return 0
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from sqcodec.audio import AudioError, load
 from sqcodec.data.manifest import Clip
 from sqcodec.files import published, write_atomically
 
@@ -128,11 +129,14 @@ def _write(clips: list[Clip], audio_path: Path, index_path: Path, sample_rate: i
 
 
 def read_mono(path: str | Path, sample_rate: int) -> np.ndarray:
-    """A whole clip as float32 [T] at ``sample_rate``, channels averaged. Empty or non-finite is a ValueError."""
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    mono = samples.mean(axis=1)
+    """A whole clip as float32 [T] at ``sample_rate``, channels averaged.
+
+    Raises AudioError (a ValueError) where it is empty, cut off or not finite, OSError where it is not there.
+    """
+    samples, rate = load(path)
+    mono = samples.mean(axis=0)
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate)
-    if mono.size == 0 or not np.isfinite(mono).all():
-        raise ValueError("no samples" if mono.size == 0 else "samples are not finite numbers")
+    if not mono.size:
+        raise AudioError(f"{path}: holds no samples at {sample_rate} Hz")
     return np.asarray(mono, dtype=np.float32)

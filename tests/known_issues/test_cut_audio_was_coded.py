@@ -13,6 +13,8 @@ import soundfile
 from cli_helpers import encode, failure
 
 from sqcodec import audio, cli
+from sqcodec.data.cache import build_cache
+from sqcodec.data.manifest import read_manifest
 
 SILENT_ABOUT_THEIR_LENGTH = {"IRCAM", "PAF", "PVF", "XI"}
 """Their headers do not say how long they are."""
@@ -113,3 +115,12 @@ def test_prepare_and_tokens_list_them_and_leave_them_out(workplace, capsys):
     assert cli.main(["tokens", "in", "--out", "tokens", *arguments]) == 0
     assert "1 skipped" in capsys.readouterr().out
     assert "cut off" in Path("tokens/skipped.jsonl").read_text()
+
+
+def test_training_leaves_it_out(tmp_path, caplog):
+    for name, count in (("whole", 16000), ("cut", 24000)):
+        soundfile.write(tmp_path / f"{name}.wav", noise(count, 2), 16000)
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "cut.wav").read_bytes()[:20000])
+    cache = build_cache(read_manifest(tmp_path), tmp_path / "cache", 16000)
+    assert len(cache) == 1 and cache.total == 16000
+    assert "cut.wav: cut off or damaged" in caplog.text
