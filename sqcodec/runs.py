@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -33,7 +34,7 @@ METRICS_NAME = "metrics.jsonl"
 def write_state(path: str | Path, state: dict[str, Any]) -> None:
     """Writes tensors, numbers, strings and containers of them; the file has checksums."""
     with published(path) as partial:
-        torch.save(state, partial)
+        _save(partial, state)
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
@@ -45,16 +46,16 @@ def read_state(path: str | Path) -> dict[str, Any]:
     """
     try:
         with zipfile.ZipFile(path) as file:  # torch writes the CRC-32 of every part, and does not look at it
+            if any(part.compress_type != zipfile.ZIP_STORED for part in file.infolist()):
+                raise ValueError("a part of it is compressed")
             damaged = file.testzip()
         if damaged:
             raise ValueError(f"the checksum of {damaged} is wrong")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except (OSError, MemoryError):
-        raise
-    except (ValueError, RuntimeError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zipfile.LargeZipFile,
-            pickle.UnpicklingError) as error:  # fmt: skip
+    except (OSError, ValueError, RuntimeError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile,
+            zipfile.LargeZipFile, pickle.UnpicklingError) as error:  # fmt: skip
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that is an offset which no file has
+            raise
         reason = str(error).partition("\n")[0]
         raise ValueError(f"'{path}' is damaged: {reason}") from None
 
@@ -63,10 +64,20 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     """Writes a run's state; the one before it is kept beside it."""
     path, previous = folder / STATE_NAME, folder / PREVIOUS_NAME
     with published(path) as partial:
-        torch.save(state, partial)
+        _save(partial, state)
         if path.exists():  # a second name, so that there is a state at every moment
             with published(previous) as second:
                 os.link(path, second)
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    try:
+        with path.open("wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:  # torch's own error hides the system's, such as a full disk
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:

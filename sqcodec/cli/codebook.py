@@ -27,6 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    import contextlib
     import dataclasses
     import logging
     import shutil
@@ -36,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from sqcodec.checkpoint import load_model, load_weights, save_model
     from sqcodec.nn import build_network
+    from sqcodec.runs import trainer_lock
     from sqcodec.training.distributed import barrier, set_up, tear_down, world
     from sqcodec.training.loop import build_data
     from sqcodec.training.recipe import load_run_recipe
@@ -48,8 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = load_run_recipe(folder)
     if arguments.data:
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, manifest=arguments.data))
+    lock = contextlib.ExitStack()
     try:
         device = set_up(arguments.device)
+        if world()[0] == 0:
+            lock.enter_context(trainer_lock(folder))
         config, tensors, metadata = load_model(folder / "model")
         network = build_network(config).to(device)
         load_weights(network, tensors)
@@ -65,5 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{folder / 'model'}: {config.codebook_size} codes, mean distance {fit.error:.5f}")
         barrier()
     finally:
+        lock.close()
         tear_down()
     return 0

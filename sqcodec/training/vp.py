@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,14 +104,15 @@ def fit_codebook(
     folder.mkdir(parents=True, exist_ok=True)
     latents_path, fit_path = folder / f"latents.{rank}-of-{size}.pt", folder / "fit.pt"
     count = -(-per_code * quantizer.codebook_size // size)
-    if latents_path.exists():
-        latents = read_state(latents_path)["latents"]
+    kept = _kept(latents_path)
+    if kept is not None:
+        latents = kept["latents"]
     else:
         latents = collect_latents(network, sampler, count, quantizer.codebook.device)
         write_state(latents_path, {"latents": latents})
     fit: Fit | None = None
-    if fit_path.exists():
-        state = read_state(fit_path)
+    state = _kept(fit_path)
+    if state is not None:
         fit = Fit(state["codes"], state["iteration"], state["error"])
         log.info("continuing behind iteration %d", fit.iteration)
     for better in fit_codes(latents, quantizer.codebook_size, iterations, seed, start=fit):
@@ -121,3 +123,14 @@ def fit_codebook(
     assert fit is not None
     quantizer.set_codebook(fit.codes.to(quantizer.codebook.device))
     return fit
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """What an interrupted fit left; None where there is nothing, or it is damaged."""
+    try:
+        return read_state(path)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        log.warning("%s; it is made again", error)
+        return None
