@@ -18,13 +18,13 @@ lint: $(VENV)/.test
 	$(BIN)/python -m mypy sqcodec
 
 # PESQ comes as source and needs a C compiler; without one the demo leaves that score out.
-$(VENV)/.demo: setup.cfg constraints.txt | $(VENV)/bin/python
+$(VENV)/.demo: setup.cfg setup.py constraints.txt | $(VENV)/bin/python
 	$(INSTALL) -e .
 	$(INSTALL) pystoi
 	$(INSTALL) pesq || echo "PESQ could not be built here (no C compiler?): the demo leaves it out."
 	touch $@
 
-$(VENV)/.test: setup.cfg constraints.txt | $(VENV)/bin/python
+$(VENV)/.test: setup.cfg setup.py constraints.txt | $(VENV)/bin/python
 	$(INSTALL) -e ".[train,eval,hub,onnx,quantizers,study,tokens,ray,lm,dev]"
 	touch $@
 

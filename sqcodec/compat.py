@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import pickle
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -28,11 +27,7 @@ from sqcodec.config import (
     published_names,
 )
 from sqcodec.nn.network import Network
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from sqcodec.tables import read_toml
 
 PARTS = ("encoder", "quantizer", "decoder", "en_encoder", "en_decoder")
 """The authors' five files, `<part>.pt`."""
@@ -167,10 +162,7 @@ def fold_norms(config: WaveformConfig, state: dict[str, Tensor]) -> tuple[Wavefo
 
 def read_config(path: str | Path) -> WaveformConfig:
     """The authors' TOML as a WaveformConfig; a key that this cannot express is a ValueError."""
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not valid TOML: {error}") from error
+    values = read_toml(path)
     if "network_config" not in values:
         raise ValueError(f"{path} has no [network_config]: it is not a TOML of sq-codec or l3ac")
     return translate_config(values, str(path))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,7 @@ from typing import Any
 from sqcodec.checkpoint import CONFIG_NAME, WEIGHTS_NAME, hash_folder
 from sqcodec.config import ModelConfig, published_names
 from sqcodec.identity import hash_file, is_same
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from sqcodec.tables import read_toml
 
 SHIPPED_DIR = Path(__file__).parent / "models"
 DEFAULT_MODEL = "speech-3k"
@@ -132,7 +127,7 @@ def read_index() -> dict[str, dict[str, Any]]:
     """What models/index.toml says of the shipped models, by name: summary, licence, sha256 of the weights file, the
     model's hash, and the hashes that it had before (``also``)."""
     path = SHIPPED_DIR / "index.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_toml(path) if path.is_file() else {}
 
 
 def _folders() -> Iterator[tuple[Path, bool]]:

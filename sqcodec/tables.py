@@ -68,6 +68,19 @@ class Length:
         return f"a list of {count} entries"
 
 
+@dataclass(frozen=True)
+class Rising:
+    """A list whose entries do not fall, ``length`` of them."""
+
+    length: int
+
+    def holds(self, value: Any) -> bool:
+        return len(value) == self.length and list(value) == sorted(value)
+
+    def __str__(self) -> str:
+        return f"{self.length} numbers, none below the one before"
+
+
 class Table:
     """Base of the tables. ``TABLE`` is its place in the file, for messages; ``check`` holds rules between fields."""
 
@@ -99,6 +112,10 @@ def parse(cls: type[T], values: Mapping[str, Any], path: str = "", where: str = 
     """
     hints = field_types(cls)
     check_keys(values, hints, path, where)
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if required and field.name not in values:
+            raise ValueError(f"'{join(path, field.name)}' is missing{f' in {where}' if where else ''}.")
     return cls(**{name: convert(value, hints[name], join(path, name), where) for name, value in values.items()})
 
 
@@ -168,8 +185,8 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         raise ValueError(f"{where} is not valid TOML: it is nested too deeply") from None
 
 
-def parse_override(text: str) -> dict[str, Any]:
-    """``a.b=value`` of the command line as nested tables. The value is JSON, or else text."""
+def read_override(text: str) -> tuple[list[str], Any]:
+    """``a.b=value`` of the command line: the keys, and the value as JSON, or else text."""
     name, separator, value = text.partition("=")
     keys = [key.strip() for key in name.split(".")]
     if not separator or not all(keys):
@@ -178,9 +195,16 @@ def parse_override(text: str) -> dict[str, Any]:
         found: Any = json.loads(value)
     except (json.JSONDecodeError, RecursionError):
         found = value
-    for key in reversed(keys):
-        found = {key: found}
-    return found
+    return keys, found
+
+
+def put(tables: dict[str, Any], keys: list[str], value: Any) -> None:
+    """Sets an entry by its keys; tables on the way are made."""
+    for number, key in enumerate(keys[:-1], start=1):
+        tables = tables.setdefault(key, {})
+        if not isinstance(tables, dict):
+            fail(join(*keys[:number]), tables, f"a table to hold '{keys[number]}'")
+    tables[keys[-1]] = value
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,4 +270,4 @@ def _short(value: Any) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) and value >= 10**5 else f"{value}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"

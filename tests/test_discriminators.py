@@ -151,6 +151,6 @@ def test_a_recipe_may_have_a_base(tmp_path) -> None:
     (tmp_path / "b.toml").write_text('base = "a.toml"\n')
     with pytest.raises(ValueError, match="its own base"):
         load_recipe(tmp_path / "a.toml")
-    (tmp_path / "b.toml").write_text('[model]\nname = "x"\n[train]\nsteps = 9\nseed = 4\n')
+    (tmp_path / "b.toml").write_text('[model]\nfamily = "frame"\n[train]\nsteps = 9\nseed = 4\n')
     recipe = load_recipe(tmp_path / "a.toml", ["train.ema=0.5"])
     assert (recipe.train.steps, recipe.train.seed, recipe.train.ema) == (3, 4, 0.5)

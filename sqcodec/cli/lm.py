@@ -77,14 +77,18 @@ def run_train(arguments: argparse.Namespace) -> int:
 
     import torch
 
+    from sqcodec.tables import parse, read_override
+
     try:
         from sqcodec.lm.train import LMRecipe, train
     except ModuleNotFoundError as error:
         raise ImportError(f"sqcodec lm needs the package '{error.name}': pip install 'sqcodec[lm]'") from None
+    entries = {".".join(keys): value for keys, value in map(read_override, arguments.set)}
+    recipe = parse(LMRecipe, entries, where="--set")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    scores = train(arguments.tokens, arguments.out, LMRecipe(**_settings(arguments.set)), arguments.device)
+    scores = train(arguments.tokens, arguments.out, recipe, arguments.device)
     print(json.dumps(asdict(scores) | {"perplexity": round(scores.perplexity, 1)}))
     return 0
 
@@ -151,23 +155,3 @@ def run_judge(arguments: argparse.Namespace) -> int:
         cells = [f"{row[name]:.2f} ± {row[f'{name}_interval']:.2f}" for name in names]
         print("| " + " | ".join([folder, f"{row['clips']:.0f}", *cells]) + " |")
     return 0
-
-
-def _settings(pairs: list[str]) -> dict:
-    """NAME=VALUE of the recipe's fields, in their types."""
-    from dataclasses import asdict
-
-    from sqcodec.lm.train import LMRecipe
-
-    known = {name: type(value) for name, value in asdict(LMRecipe()).items()}
-    values: dict = {}
-    for pair in pairs:
-        name, _, text = pair.partition("=")
-        if name not in known:
-            raise UsageError(f"--set {pair}: no field {name!r}; there are {', '.join(known)}")
-        kind = known[name]
-        try:
-            values[name] = text.lower() in ("1", "true", "yes") if kind is bool else kind(text)
-        except ValueError:
-            raise UsageError(f"--set {pair}: {text!r} is not of type {kind.__name__}") from None
-    return values

@@ -16,12 +16,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "started again goes on where it stopped.",
         epilog="example: sqcodec study recipes/study.toml --data corpus/manifest.tsv --out runs/study",
     )
-    parser.add_argument("study", help="study file (.toml)")
+    parser.add_argument("study", help="study file (.toml), or the name of an installed one (study)")
     parser.add_argument("--data", metavar="MANIFEST|FOLDER", help="manifest (.tsv, .jsonl) or folder of audio")
     parser.add_argument("--out", required=True, metavar="DIR", help="results, tables and plots")
     parser.add_argument("--cache", metavar="DIR", help="where decoded audio is kept (default: in --out)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe entry")
     add_device(parser)
+    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="run and report these rows only")
     parser.add_argument("--retry", action="store_true", help="run again what failed")
     parser.add_argument("--report-only", action="store_true", help="write tables and plots of what there is")
     parser.add_argument("--no-plots", action="store_true", help="tables only (plots need matplotlib)")
@@ -29,22 +30,31 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    import importlib.util
     import logging
 
     from sqcodec.study.plan import load_plan
     from sqcodec.study.report import write_report
-    from sqcodec.study.run import run_study
+    from sqcodec.study.run import fit_to_corpus, run_study
+    from sqcodec.study.store import Store
+    from sqcodec.training.recipes import find_recipe
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("sqcodec.training").setLevel(logging.WARNING)
     overrides = list(arguments.set)
     if arguments.data:
         overrides.append(f"data.manifest={arguments.data}")
-    plan = load_plan(arguments.study, overrides)
+    plots = not arguments.no_plots
+    if plots and importlib.util.find_spec("matplotlib") is None:
+        raise ImportError("plots need matplotlib: pip install 'sqcodec[study]', or give --no-plots")
+    plan = load_plan(find_recipe(arguments.study), overrides, arguments.only)
     if not arguments.report_only:
-        if not plan.recipe(plan.jobs()[0]).data.manifest:
-            raise ValueError("No corpus: give --data MANIFEST or FOLDER (or data.manifest in the base recipe).")
-        run_study(plan, arguments.out, arguments.cache, arguments.device, arguments.retry)
-    for path in write_report(plan, arguments.out, plots=not arguments.no_plots):
+        try:
+            run_study(fit_to_corpus(plan), arguments.out, arguments.cache, arguments.device, arguments.retry)
+        except KeyboardInterrupt:
+            if Store(arguments.out).read():
+                write_report(plan, arguments.out, plots=False)
+            raise
+    for path in write_report(plan, arguments.out, plots=plots):
         print(path)
     return 0

@@ -18,7 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="example: sqcodec train recipes/mini_speech.toml --data corpus/manifest.tsv --out runs/first "
         "--set train.steps=20000",
     )
-    parser.add_argument("recipe", help="recipe file (.toml)")
+    parser.add_argument("recipe", help="recipe file (.toml), or the name of an installed one (sqcodec recipes)")
     parser.add_argument("--data", metavar="MANIFEST|FOLDER", help="manifest (.tsv, .jsonl) or folder of audio")
     parser.add_argument("--out", required=True, metavar="DIR", help="run folder")
     parser.add_argument("--init-from", metavar="MODEL", help="name or folder of a model that a new run starts from")
@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sqcodec.training.distributed import set_up, tear_down
     from sqcodec.training.loop import Trainer
     from sqcodec.training.recipe import load_recipe
+    from sqcodec.training.recipes import find_recipe
 
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = list(arguments.set)
     if arguments.data:
         overrides.append(f"data.manifest={arguments.data}")
-    recipe = load_recipe(arguments.recipe, overrides)
+    recipe = load_recipe(find_recipe(arguments.recipe), overrides)
     if not recipe.data.manifest:
         raise ValueError("No corpus: give --data MANIFEST or FOLDER (or data.manifest in the recipe).")
     try:

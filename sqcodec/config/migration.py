@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sqcodec.tables import overlay
+
 VERSION = 2
 
 FRAME_NAMES = {
@@ -18,6 +20,7 @@ FRAME_NAMES = {
     "encoder.unit.kernel_size": "encoder.kernel_size",
     "encoder.unit.layer_scale": "encoder.layer_scale",
     "transformer.tokens_per_frame": "tokens_per_frame",
+    "decoder.hop": "frame_length",
     "decoder.dims": "decoder.dim",
     "decoder.depths": "decoder.depth",
     "decoder.unit.kernel_size": "decoder.kernel_size",
@@ -93,16 +96,32 @@ def upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
     return _nested(_frame(flat) if spectral[0] else _waveform(flat))
 
 
-def rename(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Entries of version 1 laid over a frame network: their names since. Others stay as they are."""
-    return _nested(_renamed(_flat(values)))
+def lay_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's [model] over that of another; each may be of any version."""
+    if above.get("family", below.get("family")) != below.get("family"):
+        return dict(above)
+    if below.get("family") == "frame" and "family" not in above:
+        flat = _flat(above)
+        _take_fixed(flat, FRAME_FIXED | {"decoder.head": "istft"}, "frame-rate")
+        above = _nested(_renamed(flat))
+    merged = overlay(below, above)
+    whole = all(isinstance(merged.get(side), Mapping) for side in ("encoder", "decoder"))
+    return upgrade(merged) if whole else merged
+
+
+def renamed_entry(model: Mapping[str, Any], keys: list[str], value: Any) -> tuple[list[str], Any]:
+    """An entry ``model.x.y`` of the command line by its name of today."""
+    if model.get("family") != "frame":
+        return keys, value
+    [(name, value)] = _renamed({".".join(keys[1:]): value}).items()
+    return [keys[0], *name.split(".")], value
 
 
 def _frame(flat: dict[str, Any]) -> dict[str, Any]:
     flat = FRAME_DEFAULTS | flat
     _take_fixed(flat, FRAME_FIXED, "frame-rate")
-    if flat.pop("decoder.hop", 1) != flat.get("encoder.hop", 1):
-        raise ValueError("encoder.hop and decoder.hop disagree on the samples per frame: set both to the same")
+    flat.setdefault("encoder.hop", 1)
+    flat.setdefault("decoder.hop", 1)
     if flat.get("pad_to") == "window":
         raise ValueError("pad_to is 'window': it must be 'hop' in a frame-rate network")
     for name in FRAME_IGNORED:
@@ -120,13 +139,16 @@ def _waveform(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def _renamed(flat: dict[str, Any]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in flat.items():
         if name.endswith(("dims", "depths")) and name in FRAME_NAMES:
             if not isinstance(value, (list, tuple)) or len(value) != 1:
                 raise ValueError(f"{name} is {value!r}: it must be a list of one entry in a frame-rate network")
             value = value[0]
-        found[FRAME_NAMES.get(name, name)] = value
+        name = FRAME_NAMES.get(name, name)
+        if found.get(name, value) != value:
+            raise ValueError("encoder.hop and decoder.hop disagree on the samples per frame: set both to the same")
+        found[name] = value
     return found
 
 

@@ -6,41 +6,39 @@ The defaults are small enough for adversarial training on one CPU core; the publ
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from sqcodec.discriminators.period import PeriodDiscriminator
 from sqcodec.discriminators.stft import STFTDiscriminator
+from sqcodec.tables import Length, Range, Table
+
+Channels = Annotated[int, Range(1, 8192)]
 
 
 @dataclass(frozen=True)
-class DiscriminatorConfig:
+class DiscriminatorConfig(Table):
     """Which discriminators, and how wide."""
 
-    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    periods: Annotated[tuple[Annotated[int, Range(1, 1024)], ...], Length(0, 32)] = (2, 3, 5, 7, 11)
     """Samples; empty leaves the multi-period discriminator out."""
-    period_channels: tuple[int, ...] = (16, 32, 64, 128, 128)
-    fft_sizes: tuple[int, ...] = (1024, 512, 256)
+    period_channels: Annotated[tuple[Channels, ...], Length(1, 16)] = (16, 32, 64, 128, 128)
+    """Channels of each layer of a period's discriminator."""
+    fft_sizes: Annotated[tuple[Annotated[int, Range(4, 65536, even=True)], ...], Length(0, 32)] = (1024, 512, 256)
     """Samples; empty leaves the spectral discriminator out."""
-    bands: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+    bands: Annotated[tuple[Annotated[float, Range(0, 1)], ...], Length(2, 64)] = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
     """Edges, as fractions of the spectrum."""
-    stft_channels: int = 16
+    stft_channels: Channels = 16
+    """Channels of each layer of a spectral discriminator."""
 
-    def __post_init__(self) -> None:
-        for name in ("periods", "period_channels", "fft_sizes", "bands"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+    def check(self) -> None:
         if not self.periods and not self.fft_sizes:
             raise ValueError("No discriminator is left: give periods or fft_sizes.")
         if list(self.bands) != sorted(set(self.bands)) or self.bands[0] != 0 or self.bands[-1] != 1:
             raise ValueError(f"bands are {list(self.bands)}: edges must rise from 0 to 1.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers."""
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}
 
 
 @dataclass

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from sqcodec.quantizers.neighbours import Neighbours, neighbour_distances
 from sqcodec.sharding import gather_rows, shared_rand, shared_randn
+from sqcodec.tables import Range, Table
 
 SMOOTHING_NEIGHBOURS = 12
 """In a sample of the queue the cell of one code holds few latents. The radius is then taken from this many, scaled by
@@ -29,21 +30,22 @@ HIGHEST_ETA = 4.0
 
 
 @dataclass(frozen=True)
-class PerturbationOptions:
+class PerturbationOptions(Table):
     """How a "vp" quantizer trains; the paper's values are M = 16 d and all of the queue as reference."""
 
-    neighbours_per_code: int = 0
+    TABLE: ClassVar[str] = "vp"
+    neighbours_per_code: Annotated[int, Range(0, 65536)] = 0
     """M: the queue holds K M latents; 0 is the paper's 16 d."""
-    reference_per_code: int = 4
+    reference_per_code: Annotated[int, Range(0, 65536)] = 4
     """Neighbours are searched in an evenly spaced sample of the queue of K times this many (0: all of it)."""
-    density_neighbours: int = 8
+    density_neighbours: Annotated[int, Range(1, 65536)] = 8
     """k of the density estimate."""
-    eta: float = 1.0
+    eta: Annotated[float, Range(1e-6, 1e6)] = 1.0
     """Radius in units of the distance to the M-th neighbour, before calibration."""
-    calibrate_every: int = 0
+    calibrate_every: Annotated[int, Range(0, 10**9)] = 0
     """Steps between calibrations of eta, the first as soon as the queue is full (``training.vp.calibration_due``); 0
     keeps eta."""
-    enqueue_rate: float = 0.01
+    enqueue_rate: Annotated[float, Range(0, 1)] = 0.01
     """Share of each batch that enters the queue, once it is full."""
     moments: bool = False
     """L_norm also penalises skewness and excess kurtosis."""

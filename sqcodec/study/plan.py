@@ -24,34 +24,30 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from sqcodec.config import BINARY_KINDS, SCALAR_KINDS, SEVERAL_KINDS
+from sqcodec.tables import Range, Table, parse, read_toml
 from sqcodec.training.recipe import Recipe, load_recipe
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+Codes = Annotated[int, Range(2, 2**24)]
 
 
 @dataclass(frozen=True)
-class Size:
+class Size(Table):
     """How each sort of quantizer reaches about as many codes."""
 
-    levels: list[int]
-    dim: int
-    books: list[int]
+    levels: list[Codes]
+    dim: Annotated[int, Range(1, 64)]
+    books: list[Codes]
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Table):
     """One quantizer. ``overrides`` are further recipe entries, such as ``adversarial.weight``."""
 
     label: str
@@ -63,7 +59,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claim(Table):
     """``first`` is said to have the higher (or, with ``lower``, the lower) ``metric`` than ``second``."""
 
     text: str
@@ -74,16 +70,29 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Table):
     """Jobs for all ``rows`` at all ``sizes``, first with the first seed, then with the next."""
 
     rows: list[str]
-    sizes: list[int]
-    seeds: list[int]
-    steps: int = 0
+    sizes: list[Codes]
+    seeds: list[Annotated[int, Range(0, 2**31 - 1)]]
+    steps: Annotated[int, Range(0, 10**9)] = 0
     """Training steps; 0: as the base recipe says."""
-    other_sizes: list[int] = field(default_factory=list)
+    other_sizes: list[Codes] = field(default_factory=list)
     """Numbers of codes that a trained fsq, fsp or vp is also tested with."""
+
+
+@dataclass(frozen=True)
+class StudyFile(Table):
+    """A whole study file."""
+
+    base: str
+    size: dict[str, Size]
+    row: dict[str, Row]
+    stage: list[Stage]
+    claim: list[Claim] = field(default_factory=list)
+    tokens: Annotated[int, Range(1, 10**9)] = 30_000
+    """Training tokens to count codes, and at least as many latents to fit on."""
 
 
 @dataclass(frozen=True)
@@ -157,31 +166,26 @@ def sized(quantizer: dict[str, Any], codes: int, size: Size) -> dict[str, Any]:
     return added | quantizer
 
 
-def load_plan(path: str | Path, overrides: Iterable[str] = ()) -> Plan:
-    """Reads a study file. Raises FileNotFoundError, or ValueError that names the wrong entry."""
+def load_plan(path: str | Path, overrides: Iterable[str] = (), only: Iterable[str] = ()) -> Plan:
+    """Reads a study file; ``only``: of its rows these. Raises FileNotFoundError, or ValueError with the wrong entry."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No study at '{path}'.")
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"'{path}' is not valid TOML: {error}") from error
-    known = ("base", "size", "row", "stage")
-    for name in known:
+    tables = read_toml(path)
+    for name in ("base", "size", "row", "stage"):
         if name not in tables:
-            raise ValueError(f"'{path}' has no entry '{name}'. A study needs: {', '.join(known)}.")
-    for name in tables:
-        if name not in (*known, "tokens", "claim"):
-            raise ValueError(f"'{path}': unknown entry '{name}'. A study has: {', '.join(known)}, tokens, claim.")
-    sizes = {int(name): _build(Size, table, f"size.{name}") for name, table in tables["size"].items()}
-    rows = {name: _build(Row, table, f"row.{name}") for name, table in tables["row"].items()}
-    stages = [_build(Stage, table, "stage") for table in tables["stage"]]
-    claims = tuple(_build(Claim, table, "claim") for table in tables.get("claim", []))
-    plan = Plan(path, tables["base"], sizes, rows, stages, int(tables.get("tokens", 30_000)), claims, tuple(overrides))
+            raise ValueError(f"'{path}' has no entry '{name}'. A study needs: base, size, row, stage.")
+    file = parse(StudyFile, tables, where=f"'{path}'")
+    sizes = {_whole(name): size for name, size in file.size.items()}
+    rows, stages = file.row, file.stage
+    if only:
+        _check(only, rows, "row")
+        stages = [dataclasses.replace(stage, rows=[row for row in stage.rows if row in only]) for stage in stages]
+    plan = Plan(path, file.base, sizes, rows, stages, file.tokens, tuple(file.claim), tuple(overrides))
     for stage in stages:
         _check(stage.rows, rows, "row")
         _check(stage.sizes, sizes, "size")
-    for claim in claims:
+    for claim in plan.claims:
         _check([claim.first, claim.second], rows, "row")
     for row, size in dict.fromkeys((job.row, job.size) for job in plan.jobs()):
         try:
@@ -191,19 +195,13 @@ def load_plan(path: str | Path, overrides: Iterable[str] = ()) -> Plan:
     return plan
 
 
-def _check(names: list, known: dict, what: str) -> None:
+def _whole(name: str) -> int:
+    if not name.isdecimal():
+        raise ValueError(f"[size.{name}]: a size is a number of codes, such as [size.1024].")
+    return int(name)
+
+
+def _check(names: Iterable[Any], known: Mapping[Any, Any], what: str) -> None:
     for name in names:
         if name not in known:
-            raise ValueError(f"Unknown {what} '{name}' in a stage or claim. Choose from: {', '.join(map(str, known))}.")
-
-
-def _build(cls: type, table: dict[str, Any], where: str) -> Any:
-    fields = [item.name for item in dataclasses.fields(cls)]
-    for key in table:
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)[0]
-            raise ValueError(f"Unknown key '{where}.{key}'. Did you mean '{near}'?")
-    try:
-        return cls(**table)
-    except TypeError as error:
-        raise ValueError(f"[{where}]: {error}") from error
+            raise ValueError(f"Unknown {what} '{name}'. Choose from: {', '.join(map(str, known))}.")

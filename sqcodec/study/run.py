@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import multiprocessing
 import shutil
@@ -13,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from sqcodec.data.manifest import read_manifest
 from sqcodec.study.plan import Job, Plan
 from sqcodec.study.store import Store
 
@@ -25,6 +27,9 @@ PRELOADED = ("librosa.filters", "librosa.core", "pesq", "pystoi", "scipy.spatial
 def run_study(plan: Plan, out: str | Path, cache: str | None, device: str = "cpu", retry: bool = False) -> None:
     """Runs what the store in ``out`` has no result of. A run that fails is a result too: ``failed`` says why.
 
+    Raises:
+        ValueError: the first two runs fail for the same reason, such as an unusable corpus.
+
     Args:
         cache: where decoded audio is kept; None: in ``out``.
         retry: also what failed before.
@@ -35,7 +40,7 @@ def run_study(plan: Plan, out: str | Path, cache: str | None, device: str = "cpu
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             import_module(name)
-    jobs = plan.jobs()
+    jobs, failure, succeeded = plan.jobs(), None, any("failed" not in result for result in store.read().values())
     for number, job in enumerate(jobs, start=1):
         known = store.read().get(job.key)
         if known is not None and not (retry and "failed" in known):
@@ -45,9 +50,34 @@ def run_study(plan: Plan, out: str | Path, cache: str | None, device: str = "cpu
         folder = out / "runs" / job.key.replace("/", "-")
         result = _apart(plan, job, folder, cache or str(out / "cache"), device)
         shutil.rmtree(folder, ignore_errors=True)
+        succeeded = succeeded or "failed" not in result
+        if not succeeded and failure is not None and failure["failed"] == result["failed"]:
+            raise ValueError(f"The first two runs failed alike, so the others would: {result['failed']}")
+        if not succeeded and failure is None and number < len(jobs):
+            failure = result  # kept back: what all runs share is no finding
+            log.info("  failed: %s", result["failed"])
+            continue
+        if failure is not None:
+            store.add(failure)
+            failure = None
         store.add(result)
         shown = ("failed",) if "failed" in result else ("mel", "pesq_wb", "stoi", "cvu", "cpu_seconds")
         log.info("  %s (%.0f s)", {name: result.get(name) for name in shown}, time.monotonic() - started)
+
+
+def fit_to_corpus(plan: Plan) -> Plan:
+    """The study on the corpus that its overrides name: where that has none of the clips that the base recipe holds out,
+    a tenth of its speakers are held out instead."""
+    data = plan.recipe(plan.jobs()[0]).data
+    if not data.manifest:
+        raise ValueError("No corpus: give --data MANIFEST or FOLDER (or data.manifest in the base recipe).")
+    clips = read_manifest(data.manifest)
+    unknown = set(data.validation_speakers) - {clip.speaker for clip in clips}
+    if not unknown:
+        return plan
+    log.info("the corpus has no clips of %s: a tenth of its speakers are held out", ", ".join(sorted(unknown)))
+    changes = ("data.validation_speakers=[]", f"data.validation_share={data.validation_share or 0.1}")
+    return dataclasses.replace(plan, overrides=(*plan.overrides, *changes))
 
 
 def _apart(plan: Plan, job: Job, folder: Path, cache: str, device: str) -> dict[str, Any]:
@@ -80,7 +110,7 @@ def _child(sender: Connection, plan: Plan, job: Job, folder: Path, cache: str, d
     try:
         sender.send(run_trial(plan, job, folder, cache, device))
     except Exception as error:  # a run that cannot train is a finding, and the study goes on
-        log.warning("%s", traceback.format_exc())
+        log.debug("%s", traceback.format_exc())
         sender.send(_failure(plan, job, f"{type(error).__name__}: {error}"))
 
 

@@ -6,7 +6,6 @@ Letters: B batch, T samples.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,9 @@ from sqcodec.losses.adversarial import (
     feature_matching_loss,
     generator_loss,
 )
+from sqcodec.tables import read_toml
 from sqcodec.training.distributed import world, wrap
 from sqcodec.training.recipe import AdversarialRecipe, TrainRecipe
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FOLDER = "discriminator"
 WEIGHTS_NAME, OPTIMIZER_NAME = "discriminator.safetensors", "optimizer.safetensors"
@@ -188,7 +183,7 @@ class Adversary:
     def _check(self, source: Path) -> None:
         if not (source / CONFIG_NAME).is_file():  # written before there was one: the tensors' shapes decide
             return
-        theirs = tomllib.loads((source / CONFIG_NAME).read_text(encoding="utf-8"))
+        theirs = read_toml(source / CONFIG_NAME)
         for key, own in self.network.config.to_dict().items():
             if theirs.get(key) != own:
                 raise ValueError(

@@ -2,178 +2,188 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import json
-import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 from sqcodec.config import ModelConfig
+from sqcodec.config.migration import lay_over, renamed_entry
+from sqcodec.discriminators import DiscriminatorConfig
 from sqcodec.quantizers import PerturbationOptions
+from sqcodec.tables import Length, Range, Rising, Table, check_keys, convert, overlay, put, read_override, read_toml
+from sqcodec.training.recipes import installed_recipe, recipe_names
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+Share = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(0, 10**9)]
+Steps = Annotated[int, Range(1, 10**9)]
+Seconds = Annotated[float, Range(0.001, 86400)]
+Weight = Annotated[float, Range(0, 1e9)]
+Decibel = Annotated[float, Range(-240, 240)]
+Frequency = Annotated[float, Range(1, 1e6)]
+Speed = Annotated[float, Range(0.1, 10)]
+LearningRate = Annotated[float, Range(0, 100)]
+ClipNorm = Annotated[float, Range(1e-9, 1e9)]
+Betas = Annotated[list[Annotated[float, Range(0, 0.9999999)]], Length(2, 2)]
+FFTSizes = Annotated[list[Annotated[int, Range(4, 65536, even=True)]], Length(1, 32)]
 
 
 @dataclass(frozen=True)
-class DataRecipe:
+class DataRecipe(Table):
     """``manifest`` is usually given on the command line: corpora lie elsewhere on every machine."""
 
+    TABLE: ClassVar[str] = "data"
     manifest: str = ""
     split: str = ""
     """Split of the manifest to train on; empty takes every clip."""
     validation_speakers: list[str] = field(default_factory=list)
     """Held out of training; the validation clips are theirs."""
-    validation_share: float = 0.0
+    validation_share: Share = 0.0
     """Share of the speakers held out besides those, chosen by a hash of their names; where there are fewer than ten
     speakers, share of the clips."""
-    validation_clips: int = 16
-    validation_seconds: float = 6.0
+    validation_clips: Count = 16
+    validation_seconds: Seconds = 6.0
     """Longest stretch of a validation clip that is coded."""
-    segment_seconds: float = 1.0
+    segment_seconds: Seconds = 1.0
     """Rounded up to whole frames."""
-    batch_size: int = 8
-    gain_db: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    batch_size: Annotated[int, Range(1, 65536)] = 8
+    gain_db: Annotated[list[Decibel], Rising(2)] = field(default_factory=lambda: [0.0, 0.0])
+    """Segments are made louder or softer by a factor out of this range."""
     validation_split: str = ""
     """Split of the manifest to validate on, besides the speakers held out."""
     decode_once: bool = True
     """Decode the corpus into a cache at the model's rate before training. If false, every segment is read from its
     file and resampled on the fly, without decoding the whole file."""
-    workers: int = 0
+    workers: Annotated[int, Range(0, 1024)] = 0
     """Processes that prepare batches ahead of the training step; 0: the training process does it itself."""
     may_change: bool = False
     """Go on with a run though its clips are no longer those of before: from there on it is another run."""
     more_manifests: list[str] = field(default_factory=list)
     """Further corpora to train on."""
-    weights: list[float] = field(default_factory=list)
+    weights: list[Annotated[float, Range(0, 1e9)]] = field(default_factory=list)
     """Chance of ``manifest`` and of each of ``more_manifests``; empty: in proportion to their lengths."""
-    noise_rate: float = 0.0
+    noise_rate: Share = 0.0
     """Share of the segments that get white noise, at a signal-to-noise ratio in the range ``noise_db``."""
-    noise_db: list[float] = field(default_factory=lambda: [20.0, 50.0])
-    bandwidth_rate: float = 0.0
+    noise_db: Annotated[list[Decibel], Rising(2)] = field(default_factory=lambda: [20.0, 50.0])
+    bandwidth_rate: Share = 0.0
     """Share of the segments that lose what lies above a frequency in the range ``bandwidth_hz``."""
-    bandwidth_hz: list[float] = field(default_factory=lambda: [3400.0, 8000.0])
-    speed_rate: float = 0.0
+    bandwidth_hz: Annotated[list[Frequency], Rising(2)] = field(default_factory=lambda: [3400.0, 8000.0])
+    speed_rate: Share = 0.0
     """Share of the segments that are played at a speed in the range ``speed``."""
-    speed: list[float] = field(default_factory=lambda: [0.9, 1.1])
+    speed: Annotated[list[Speed], Rising(2)] = field(default_factory=lambda: [0.9, 1.1])
 
 
 @dataclass(frozen=True)
-class TrainRecipe:
-    steps: int = 10000
-    optimizer: str = "adamw"
+class TrainRecipe(Table):
+    """How long, with which optimizer and schedule, and what is written when."""
+
+    TABLE: ClassVar[str] = "train"
+    steps: Steps = 10000
+    optimizer: Literal["adamw", "muon"] = "adamw"
     """"adamw", or "muon": Muon (torch.optim, 2.9 or later) for the matrices of the backbone, AdamW for the rest."""
-    learning_rate: float = 1.5e-3
-    warmup_steps: int = 100
-    decay_steps: int = 4000
+    learning_rate: LearningRate = 1.5e-3
+    warmup_steps: Count = 100
+    decay_steps: Count = 4000
     """The learning rate is constant, then falls by a half cosine to 2 % over the last ``decay_steps`` steps."""
-    betas: list[float] = field(default_factory=lambda: [0.8, 0.99])
-    weight_decay: float = 0.01
-    newton_schulz_steps: int = 5
-    clip_norm: float = 5.0
-    ema: float = 0.999
-    continuous_steps: int = 0
+    betas: Betas = field(default_factory=lambda: [0.8, 0.99])
+    weight_decay: Annotated[float, Range(0, 10)] = 0.01
+    newton_schulz_steps: Annotated[int, Range(1, 100)] = 5
+    clip_norm: ClipNorm = 5.0
+    ema: Annotated[float, Range(0, 0.9999999)] = 0.999
+    continuous_steps: Count = 0
     """Steps at the start without quantizer; it is blended in over the next ``blend_steps``."""
-    blend_steps: int = 0
-    schedule: str = "hold_cosine"
+    blend_steps: Count = 0
+    schedule: Literal["hold_cosine", "one_cycle"] = "hold_cosine"
     """"hold_cosine", as ``decay_steps`` says, or "one_cycle": from a tenth up over ``up_share`` of the steps, down
     again as long, then to a hundredth."""
-    up_share: float = 0.4
-    accumulate: int = 1
+    up_share: Annotated[float, Range(0.001, 0.5)] = 0.4
+    accumulate: Annotated[int, Range(1, 65536)] = 1
     """Parts in which a batch goes through the network, one after the other."""
     compile: bool = False
     bf16: bool = False
     """bfloat16 autocast."""
     fp16: bool = False
     """float16 autocast with loss scaling, for GPUs without bfloat16."""
-    most_rollbacks: int = 3
+    most_rollbacks: Count = 3
     """Times that the run may go back to its last saved state because of a gradient that is not finite."""
     tensorboard: bool = False
-    seed: int = 0
-    log_every: int = 50
-    validate_every: int = 1000
-    save_every: int = 250
+    seed: Annotated[int, Range(0, 2**31 - 1)] = 0
+    log_every: Steps = 50
+    validate_every: Steps = 1000
+    save_every: Steps = 250
 
 
 @dataclass(frozen=True)
-class LossRecipe:
+class LossRecipe(Table):
     """Weights of the loss terms; a term of weight 0 is not computed, but for mel, stft and waveform.
 
     L_norm of the quantizer always counts with weight 1. ``adversarial.weight`` and ``.feature_matching`` add theirs.
     """
 
-    mel: float = 5.0
-    stft: float = 1.5
-    waveform: float = 10.0
+    TABLE: ClassVar[str] = "loss"
+    mel: Weight = 5.0
+    stft: Weight = 1.5
+    waveform: Weight = 10.0
     """L1."""
-    si_sdr: float = 0.0
+    si_sdr: Weight = 0.0
     """Negative SI-SDR in dB."""
-    resolution: float = 0.0
+    resolution: Weight = 0.0
     """Multi-resolution STFT loss of Parallel WaveGAN over ``resolution_sizes``."""
-    resolution_sizes: list[int] = field(default_factory=lambda: [32, 64, 128, 256, 512, 1024])
-    perceptual: float = 0.0
+    resolution_sizes: FFTSizes = field(default_factory=lambda: [32, 64, 128, 256, 512, 1024])
+    perceptual: Weight = 0.0
     """Distance of the features that ``perceptual_encoder`` finds in decoded and real audio."""
     perceptual_encoder: str = ""
     """A local encoder: a codec of this package (name or folder), a transformers folder (Whisper, wav2vec 2.0, HuBERT,
     WavLM), or a file of ``torch.export`` (.pt2) or TorchScript that maps samples [B, T] to features, or to a list."""
-    perceptual_rate: int = 16000
+    perceptual_rate: Annotated[int, Range(1000, 1_000_000)] = 16000
     """Sample rate in Hz that such a file takes."""
-    limits: dict[str, float] = field(default_factory=dict)
+    limits: dict[str, Annotated[float, Range(1e-9, 1e9)]] = field(default_factory=dict)
     """Most that a weighted term may count: above, it is rescaled, which limits its gradient. Two names stand for sums:
     "reconstruction", all but L_norm and the discriminators' terms, and "discrimination", both of those."""
     balancer: bool = False
     """Weights are shares of the gradient at the output, whatever the scale of the terms (EnCodec)."""
-    fft_sizes: list[int] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
-    mel_bands: list[int] = field(default_factory=lambda: [80, 80, 64, 40, 20])
+    fft_sizes: FFTSizes = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
+    mel_bands: list[Annotated[int, Range(1, 4096)]] = field(default_factory=lambda: [80, 80, 64, 40, 20])
 
 
 @dataclass(frozen=True)
-class AdversarialRecipe:
+class AdversarialRecipe(DiscriminatorConfig):
     """Discriminators; off unless one of the two weights is above 0.
 
     Weights are relative to the other loss terms; both terms are means over the parts of the discriminator.
     """
 
-    weight: float = 0.0
+    TABLE: ClassVar[str] = "adversarial"
+    weight: Weight = 0.0
     """Of the adversarial term."""
-    feature_matching: float = 0.0
-    objective: str = "lsgan"
-    """"lsgan" or "hinge"."""
-    start_step: int = 0
+    feature_matching: Weight = 0.0
+    objective: Literal["lsgan", "hinge"] = "lsgan"
+    start_step: Count = 0
     """Before this step there are no discriminators."""
-    alone_steps: int = 0
+    alone_steps: Count = 0
     """Steps after it in which the discriminators learn but the generator does not hear them."""
-    ramp_steps: int = 0
+    ramp_steps: Count = 0
     """Steps after those over which the weights rise to their full size."""
-    update_every: int = 2
+    update_every: Steps = 2
     """Generator steps per discriminator step."""
-    crop_seconds: float = 0.5
+    crop_seconds: Seconds = 0.5
     """Discriminators hear a random stretch of this length ..."""
-    crop_batch: int = 0
+    crop_batch: Count = 0
     """... of this many segments of the batch (0: of all)."""
-    learning_rate: float = 4e-4
+    learning_rate: LearningRate = 4e-4
     """Falls with the generator's."""
-    betas: list[float] = field(default_factory=lambda: [0.8, 0.99])
-    clip_norm: float = 10.0
-    periods: list[int] = field(default_factory=lambda: [2, 3, 5, 7, 11])
-    """Samples; empty leaves the multi-period discriminator out."""
-    period_channels: list[int] = field(default_factory=lambda: [16, 32, 64, 128, 128])
-    fft_sizes: list[int] = field(default_factory=lambda: [1024, 512, 256])
-    """Samples; empty leaves the spectral discriminator out."""
-    bands: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
-    stft_channels: int = 16
-
+    betas: Betas = field(default_factory=lambda: [0.8, 0.99])
+    clip_norm: ClipNorm = 10.0
     @property
     def enabled(self) -> bool:
         return self.weight > 0 or self.feature_matching > 0
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Table):
+    """All of a training run."""
+
     model: ModelConfig
     data: DataRecipe
     train: TrainRecipe
@@ -181,13 +191,8 @@ class Recipe:
     adversarial: AdversarialRecipe = field(default_factory=AdversarialRecipe)
     vp: PerturbationOptions = field(default_factory=PerturbationOptions)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"model": self.model.to_dict()} | {
-            name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS
-        }
 
-
-SECTIONS: dict[str, type] = {
+SECTIONS: dict[str, type[Table]] = {
     "data": DataRecipe,
     "train": TrainRecipe,
     "loss": LossRecipe,
@@ -199,17 +204,24 @@ SECTIONS: dict[str, type] = {
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Reads a recipe and applies ``section.key=value`` overrides (values as JSON, else taken as text).
 
-    A recipe with ``base = "other.toml"`` (relative to its own folder) says only what differs from that one; of several
-    bases in a list, later ones count.
+    A recipe with ``base = "other.toml"`` (in its own folder, or one that comes with the package) says only what differs
+    from that one; of several bases in a list, later ones count.
 
     Raises:
         FileNotFoundError: no such recipe.
-        ValueError: not TOML, an unknown section or key, or a value of the wrong type; the message names it.
+        ValueError: not TOML, no network, an unknown section or key, or a value that is not allowed; the message names
+            it.
     """
     path = Path(path)
     tables = _read(path)
+    model = tables.get("model")
     for override in overrides or []:
-        _apply(tables, override)
+        keys, value = read_override(override)
+        if len(keys) < 2:
+            raise ValueError(f"'{override}' is not of the form section.key=value, such as train.steps=2000.")
+        if keys[0] == "model" and isinstance(model, Mapping):
+            keys, value = renamed_entry(model, keys, value)
+        put(tables, keys, value)
     return _build(tables, path)
 
 
@@ -222,14 +234,15 @@ def load_run_recipe(folder: str | Path) -> Recipe:
 
 
 def _build(tables: dict[str, Any], path: Path) -> Recipe:
-    unknown = set(tables) - set(SECTIONS) - {"model"}
-    if unknown:
-        known = ", ".join(["model", *SECTIONS])
-        raise ValueError(f"'{path}': unknown section '{sorted(unknown)[0]}'. Sections: {known}.")
-    if "model" not in tables:
-        raise ValueError(f"'{path}' has no [model] section.")
-    sections = {name: _section(cls, tables.get(name, {}), name) for name, cls in SECTIONS.items()}
-    return Recipe(model=ModelConfig.from_dict(tables["model"]), **sections)
+    check_keys(tables, ["model", *SECTIONS], "", f"'{path}'")
+    model = tables.get("model")
+    if not isinstance(model, Mapping) or not ("family" in model or {"encoder", "decoder"} <= set(model)):
+        raise ValueError(
+            f"'{path}' describes no network: its [model] has no family. If it is to be laid over another recipe, write "
+            f'one with base = ["base.toml", "{path.name}"].'
+        )
+    sections = {name: convert(tables.get(name, {}), cls, name, f"'{path}'") for name, cls in SECTIONS.items()}
+    return Recipe(model=ModelConfig.from_dict(model, "model", f"'{path}'"), **sections)
 
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -239,50 +252,20 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise FileNotFoundError(f"No recipe at '{path}'{asked}.")
     if path.resolve() in [other.resolve() for other in above]:
         raise ValueError(f"'{path}' is its own base.")
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"'{path}' is not valid TOML: {error}") from error
+    tables = read_toml(path)
     base = tables.pop("base", [])
     merged: dict[str, Any] = {}
     for name in [base] if isinstance(base, str) else base:
-        merged = _overlay(merged, _read(path.parent / str(name), (*above, path)))
-    return _overlay(merged, tables)
+        below = path.parent / str(name)
+        if not below.is_file() and str(name).removesuffix(".toml") in recipe_names():
+            below = installed_recipe(name)
+        merged = _lay(merged, _read(below, (*above, path)))
+    return _lay(merged, tables)
 
 
-def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        # A table that says its own kind replaces the one below: the keys of another kind would not fit it.
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict) and "kind" not in value
-        merged[key] = _overlay(merged[key], value) if both else value
+def _lay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Tables of a recipe over those of another."""
+    merged = overlay(below, above)
+    if isinstance(above.get("model"), Mapping) and isinstance(below.get("model", {}), Mapping):
+        merged["model"] = lay_over(below.get("model", {}), above["model"])
     return merged
-
-
-def _apply(tables: dict[str, Any], override: str) -> None:
-    name, separator, text = override.partition("=")
-    keys = name.strip().split(".")
-    if not separator or len(keys) < 2:
-        raise ValueError(f"'{override}' is not of the form section.key=value, such as train.steps=2000.")
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        value = text
-    table = tables
-    for key in keys[:-1]:
-        table = table.setdefault(key, {})
-    table[keys[-1]] = value
-
-
-def _section(cls: type, values: dict[str, Any], section: str) -> Any:
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    defaults = cls()
-    for key, value in values.items():
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)[0]
-            raise ValueError(f"Unknown key '{section}.{key}'. Did you mean '{section}.{near}'?")
-        default = getattr(defaults, key)
-        allowed = (int, float) if isinstance(default, float) else type(default)
-        if not isinstance(value, allowed) or (isinstance(value, bool) and not isinstance(default, bool)):
-            raise ValueError(f"{section}.{key} is {value!r}: a value like {default!r} is needed.")
-    return cls(**values)
