@@ -6,7 +6,9 @@ Everything is written under a temporary name, synced, then renamed: a crash leav
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -16,9 +18,17 @@ from torch import Tensor
 from sqcodec.config import ModelConfig
 from sqcodec.files import write_atomically
 from sqcodec.identity import hash_model
+from sqcodec.nn.fitting import Stored, check_fit, compare
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.toml"
+
+MOST_HEADER_BYTES, MOST_CONFIG_BYTES = 2**22, 2**18
+DTYPES = {
+    "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
+    "I64": torch.int64, "I32": torch.int32, "BOOL": torch.bool,
+}  # fmt: skip
+"""What the weights file may hold, by the name that safetensors gives it."""
 
 
 def save_model(
@@ -44,33 +54,60 @@ def load_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor], dict
 
     Raises:
         FileNotFoundError: the folder lacks one of the two files (it is named).
-        ValueError: a file is damaged.
+        ValueError: a file is damaged, the configuration describes another network than the weights are of, or one that
+            no computer should build; weights that are not finite. Nothing was allocated before that was known.
     """
     folder = Path(folder)
     for name in (CONFIG_NAME, WEIGHTS_NAME):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"'{folder}' is not a model folder: it has no {name}.")
-    config = ModelConfig.from_toml(folder / CONFIG_NAME)
+    config = _read_config(folder / CONFIG_NAME)
+    path = folder / WEIGHTS_NAME
     try:
-        with safetensors.safe_open(folder / WEIGHTS_NAME, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        with path.open("rb") as raw:
+            if int.from_bytes(raw.read(8), "little") > MOST_HEADER_BYTES:
+                raise ValueError(f"'{path}' is damaged: its header would have more than {MOST_HEADER_BYTES} bytes")
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata, names = dict(file.metadata() or {}), list(file.keys())
+            check_fit(config, {name: _stored(file.get_slice(name), name) for name in names})
+            tensors = {name: file.get_tensor(name) for name in names}
     except safetensors.SafetensorError as error:
-        raise ValueError(f"'{folder / WEIGHTS_NAME}' is damaged: {error}") from error
-    return config, {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, metadata
+        raise ValueError(f"'{path}' is damaged: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"'{folder}': {error}") from error
+    tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    check_finite(tensors, path)
+    return config, tensors, metadata
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Raises ValueError that names the first tensor with NaN or infinity."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"'{path}': the tensor '{name}' holds NaN or infinity: this is no usable model")
+
+
+def _read_config(path: Path) -> ModelConfig:
+    size = path.stat().st_size
+    if size > MOST_CONFIG_BYTES:
+        raise ValueError(f"'{path}' has {size} bytes; a configuration has at most {MOST_CONFIG_BYTES}")
+    try:
+        return ModelConfig.from_toml(path)
+    except ValueError as error:
+        raise ValueError(str(error) if str(path) in str(error) else f"'{path}': {error}") from error
+
+
+def _stored(piece: Any, name: str) -> Stored:
+    """From the header of a weights file."""
+    kind = piece.get_dtype()
+    if kind not in DTYPES:
+        raise ValueError(f"'{name}' is {kind}; weights are one of {', '.join(DTYPES)}")
+    return Stored(tuple(piece.get_shape()), DTYPES[kind])
 
 
 def load_weights(module: torch.nn.Module, state_dict: dict[str, Tensor]) -> None:
     """Like ``load_state_dict``, but every missing, unexpected or mismatched tensor is a ValueError naming it."""
-    own = module.state_dict()
-    problems = [f"'{name}' is missing" for name in own.keys() - state_dict.keys()]
-    problems += [f"'{name}' is not part of the model" for name in state_dict.keys() - own.keys()]
-    for name in own.keys() & state_dict.keys():
-        if own[name].shape != state_dict[name].shape:
-            problems.append(f"'{name}' is {list(state_dict[name].shape)}, the model needs {list(own[name].shape)}")
-    if problems:
-        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
-        raise ValueError(f"Weights do not fit the configuration: {'; '.join(sorted(problems)[:5])}{more}.")
+    compare(module.state_dict(), state_dict)
     module.load_state_dict(state_dict)
 
 

@@ -7,15 +7,16 @@ Enough", arXiv 2504.04949). Files are read with `weights_only=True`: nothing in 
 from __future__ import annotations
 
 import dataclasses
-import pickle
 import re
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sqcodec.checkpoint import check_finite
 from sqcodec.config import (
     DecoderConfig,
     EncoderConfig,
@@ -26,7 +27,7 @@ from sqcodec.config import (
     published_config,
     published_names,
 )
-from sqcodec.nn.network import Network
+from sqcodec.nn.fitting import outline
 from sqcodec.tables import read_toml
 
 PARTS = ("encoder", "quantizer", "decoder", "en_encoder", "en_decoder")
@@ -115,8 +116,7 @@ def convert(
     """The authors' five state dicts, by part, to our configuration and state dict; see `load_published`."""
     theirs = {f"{part}.{name}": tensor for part in PARTS for name, tensor in parts[part].items()}
     theirs.pop("en_encoder.cache_token", None)  # always of 0 tokens in what is published
-    with torch.device("meta"):
-        wanted = Network(config).state_dict()
+    wanted = outline(config).state_dict()
     state: dict[str, Tensor] = {}
     names = {ours: _their_name(ours, config) for ours in wanted}
     for ours, name in names.items():
@@ -399,12 +399,40 @@ def _find_config(config_path: str | Path | None, tomls: list[Path], folder: Path
 
 
 def _read_part(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.pt` file that anybody may have made: in its own memory, of no more than the file's bytes."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"{path} is not a PyTorch file of tensors: {error}") from error
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
-    ):
-        raise ValueError(f"{path} does not hold a dictionary of named tensors")
-    return dict(state)
+        with zipfile.ZipFile(path) as archive:
+            inflated = sum(info.file_size for info in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError(f"{path} is not a PyTorch file of tensors: it is damaged, or no zip archive") from error
+    if inflated > path.stat().st_size:
+        raise ValueError(f"{path} is not a PyTorch file of tensors: it is compressed, which PyTorch's are not")
+    try:
+        # mapped, so that a storage that claims more than the file has ends where the file does
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if not isinstance(state, dict) or not all(
+            type(name) is str and type(tensor) in (Tensor, nn.Parameter) for name, tensor in state.items()
+        ):
+            raise ValueError(f"{path} does not hold a dictionary of named tensors")
+        for name, tensor in state.items():
+            if tensor.is_complex() or tensor.is_quantized or tensor.layout is not torch.strided:
+                raise ValueError(f"{path}: {name!r} is not a plain tensor of real numbers, but {tensor.dtype}")
+            if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+                raise ValueError(f"{path}: {name!r} has more elements than the file")
+        found = {name: tensor.detach().clone() for name, tensor in state.items()}
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise _unreadable(path) from error
+    except Exception as error:  # what is raised for a damaged pickle depends on the byte
+        raise _unreadable(path) from error
+    check_finite(found, path)
+    return found
+
+
+def _unreadable(path: Path) -> ValueError:
+    return ValueError(
+        f"{path} is not a PyTorch file of tensors: it is damaged, or holds something else, which was not run"
+    )
