@@ -89,11 +89,12 @@ def test_a_code_file_and_a_stream_state(tmp_path: Path) -> None:
     from sqcodec import container
 
     tokens = np.zeros((1024, 4), np.int64)
-    header = container.CodeHeader("speech-3k", sqcodec.load().weights_hash, 16000, 768_000, 2**40, 1024, 4, 7**6, (7,) * 6)
+    own = sqcodec.load().weights_hash
+    header = container.CodeHeader("speech-3k", own, 16000, 768_000, 2**40, 1024, 4, 7**6, (7,) * 6)
     path = tmp_path / "a.sqc"
     container.write(path, header, tokens)
     check_cheap(f"code = cli.main(['decode', {str(path)!r}, {str(tmp_path / 'a.wav')!r}, '--original-rate'])")
-    about = {"kind": "encoder", "model": "speech-3k", "weights_hash": sqcodec.load().weights_hash}
+    about = {"kind": "encoder", "model": "speech-3k", "weights_hash": own}
     state = {"numbers": torch.zeros(3, dtype=torch.int64), "pending": torch.zeros(1, 2**25)}
     safetensors.torch.save_file(state, tmp_path / "state", metadata=about)
     check_cheap(f"sqcodec.StreamEncoder(codec).load_state({str(tmp_path / 'state')!r})")
