@@ -105,6 +105,16 @@ def _stored(piece: Any, name: str) -> Stored:
     return Stored(tuple(piece.get_shape()), DTYPES[kind])
 
 
+def training_progress(folder: str | Path) -> tuple[int, int] | None:
+    """(steps done, steps of the whole run) of a model that ``sqcodec train`` wrote; None where it does not say."""
+    try:
+        with safetensors.safe_open(Path(folder) / WEIGHTS_NAME, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return int(metadata["step"]), int(metadata["steps"])
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError):
+        return None
+
+
 def load_weights(module: torch.nn.Module, state_dict: dict[str, Tensor]) -> None:
     """Like ``load_state_dict``, but every missing, unexpected or mismatched tensor is a ValueError naming it."""
     compare(module.state_dict(), state_dict)

@@ -156,18 +156,28 @@ sys.path.insert(0, {tests!r})
 torch.set_num_threads(1)
 from sqcodec.config import ModelConfig
 from sqcodec.cli import main
-from sqcodec.sharding import gather_rows
+from sqcodec.runs import read_state
+from sqcodec.sharding import gather_rows, world
 from sqcodec.training.distributed import set_up, tear_down
 from sqcodec.training.loop import Trainer
 from test_training_modes import busy, gan, recipe, train, vp_config
 from pathlib import Path
 set_up("cpu")
 folder, config = Path({folder!r}), ModelConfig.from_toml(Path({folder!r}) / "tiny.toml")
+real = Trainer._train_step
 if sys.argv[1] == "killed":
-    batches = Trainer._train_step
-    Trainer._train_step = lambda self: os.kill(os.getpid(), signal.SIGKILL) if self.step == 2 else batches(self)
+    Trainer._train_step = lambda self: os.kill(os.getpid(), signal.SIGKILL) if self.step == 2 else real(self)
 train(busy(gan(config)), folder / "gan", folder / "cache")
 train(busy(recipe(config, steps=4)), folder / "fsp", folder / "cache")
+if world()[0]:  # a signal to one process ends both after the same step
+    Trainer._train_step = lambda self: (os.kill(os.getpid(), signal.SIGTERM) if self.step == 2 else 0, real(self))[1]
+try:
+    train(recipe(config, steps=4), folder / "grown", folder / "cache")
+except SystemExit:
+    assert read_state(folder / "grown" / "state.pt")["step"] == 3
+else:
+    raise AssertionError("not stopped")
+Trainer._train_step = real
 train(recipe(config, steps=4), folder / "grown", folder / "cache")
 vp = train(busy(recipe(vp_config(config, 16), steps=6)), folder / "vp", folder / "cache").perturbation
 queues = gather_rows(vp.queue[None])
@@ -211,7 +221,7 @@ def two_processes(script: str, *arguments: str) -> list[int]:
         for rank in range(2)
     ]  # fmt: skip
     try:
-        return [process.wait(120) for process in processes]
+        return [process.wait(600) for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -131,10 +131,15 @@ def positive(text: str) -> int:
 def load_codec(
     name: str, device: str, threads: int | None, precision: Precision = "float32", compiled: bool = False
 ) -> Codec:
-    """The model on its device. Raises ValueError or OSError with what is wrong and what is allowed."""
+    """The model on its device; a remark on stderr where its training is not done.
+
+    Raises ValueError or OSError with what is wrong and what is allowed.
+    """
     import torch
 
     import sqcodec
+    from sqcodec.checkpoint import training_progress
+    from sqcodec.registry import find_model
 
     if threads:
         torch.set_num_threads(threads)
@@ -144,7 +149,12 @@ def load_codec(
         raise UsageError(f"--device {device!r} is none; use cpu, cuda or cuda:0, cuda:1, ...") from None
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {device}: PyTorch finds no CUDA device here; use --device cpu")
-    return sqcodec.load(name, device=device, precision=precision, compiled=compiled)
+    codec = sqcodec.load(name, device=device, precision=precision, compiled=compiled)
+    progress = training_progress(find_model(name))
+    if progress and progress[0] < progress[1]:
+        state = "is at step {} of {} of its training" if progress[0] else "is untrained: it is at step {} of {}"
+        print(printable(f"sqcodec: note: '{name}' {state.format(*progress)}"), file=sys.stderr)
+    return codec
 
 
 def run_jobs(jobs: list[Job], arguments: argparse.Namespace, work: Callable[[Job, Progress], Coded]) -> int:

@@ -104,10 +104,14 @@ def _audio(path: Path) -> dict[str, Any]:
 
 def _model(name: str) -> dict[str, Any]:
     import sqcodec
+    from sqcodec.checkpoint import training_progress
+    from sqcodec.registry import find_model
 
     codec = sqcodec.load(name)
+    progress = training_progress(find_model(name))
     return {
         "model": codec.name,
+        **(dict(zip(("steps_done", "steps"), progress, strict=True)) if progress else {}),
         "weights_hash": codec.weights_hash,
         "sample_rate": codec.sample_rate,
         "hop_length": codec.hop_length,

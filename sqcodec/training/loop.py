@@ -204,7 +204,8 @@ class Trainer:
     def _save_model(self) -> None:
         if self.adversary:
             self.adversary.save(self.folder)
-        save_model(self.folder / "model", self.recipe.model, self.average.state_dict(), {"step": str(self.step)})
+        progress = {"step": str(self.step), "steps": str(self.recipe.train.steps)}
+        save_model(self.folder / "model", self.recipe.model, self.average.state_dict(), progress)
 
     def run(self) -> None:
         """Trains from the current step to ``train.steps``. Whatever ends it early, the log's last line says where.
