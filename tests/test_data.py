@@ -17,7 +17,15 @@ import soundfile
 import torch
 
 from sqcodec.cli import main
-from sqcodec.data.augment import Augmentation, add_noise, augment, change_speed, limit_bandwidth
+from sqcodec.data.augment import (
+    Augmentation,
+    add_noise,
+    augment,
+    change_speed,
+    limit_bandwidth,
+    reverberate,
+    with_tones,
+)
 from sqcodec.data.cache import AudioCache, build_cache
 from sqcodec.data.download import fetch, unpack
 from sqcodec.data.files import AudioFiles
@@ -93,6 +101,13 @@ def test_augmentation_does_what_it_says(speech: np.ndarray) -> None:
     hertz = np.fft.rfftfreq(len(segment), 1 / 16000)
     assert power[hertz > 3300].max() < 1e-6 * before.max()
     assert np.allclose(power[hertz < 2990], before[hertz < 2990], rtol=1e-4, atol=1e-8)
+    far = reverberate(segment, 16000, np.random.default_rng(1))
+    assert len(far) == len(segment) and np.corrcoef(far, segment)[0, 1] > 0.5
+    assert np.square(far - segment).mean() < 1.5 * np.square(segment).mean()
+    toned = with_tones(segment, 16000, np.random.default_rng(1))
+    assert np.array_equal(toned[:16000], segment[:16000]) and np.abs(toned[16100:]).max() <= 10 ** (-3 / 20)
+    spectrum = np.abs(np.fft.rfft(toned[17000:] * np.hanning(15000))) ** 2
+    assert np.sort(spectrum)[-15:].sum() > 0.99 * spectrum.sum()
     tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
     faster = change_speed(tone, 1.25)
     assert len(faster) == pytest.approx(12800, abs=2)
@@ -107,6 +122,11 @@ def test_augmented_batches_have_their_length_and_derive_from_the_step(speech: np
     sampler = SegmentSampler(cache, 6, 4000, augmentation=options)
     assert sampler.batch(3).shape == (6, 4000) and sampler.batch(3).dtype == np.float32
     assert np.array_equal(sampler.batch(3), SegmentSampler(cache, 6, 4000, augmentation=options).batch(3))
+    mixed = Augmentation(mix_rate=1.0, reverb_rate=0.5, tone_rate=0.5)
+    batch = SegmentSampler(cache, 6, 4000, augmentation=mixed).batch(3)
+    assert np.array_equal(batch, SegmentSampler(cache, 6, 4000, augmentation=mixed).batch(3, 0, 1))
+    assert np.array_equal(batch[3:], SegmentSampler(cache, 6, 4000, augmentation=mixed).batch(3, 1, 2))
+    assert not np.array_equal(batch, SegmentSampler(cache, 6, 4000).batch(3))
     untouched = augment(speech[:4000], 4000, 16000, Augmentation(), np.random.default_rng(0))
     assert np.array_equal(untouched, speech[:4000])
 

@@ -160,5 +160,13 @@ def test_each_segment_is_trained_at_bits_of_its_own() -> None:
     output = quantizer(torch.randn(500, 4, 8, requires_grad=True))
     bits = seen[0].log2().sum(-1).flatten()
     assert sorted(bits.unique().tolist()) == [2, 3, 4, 5, 6, 7, 8, 9]
+    quantizer.lost_rate, quantizer.lost_burst = 0.5, 6
+    lost = quantizer._lost(torch.zeros(2000, 50, 3))
+    assert lost.any(1).float().mean() == pytest.approx(0.5 * (1 - 0.96**50), abs=0.04)
+    runs = "".join("x" if flag else " " for flag in lost[:, :].flatten().tolist()).split()
+    assert 1 == min(map(len, runs)) and max(map(len, runs)) >= 6
+    seen.clear()
+    kept = quantizer(torch.randn(50, 40, 8)).features
+    assert (seen[0] == 1).all(-1).float().mean() > 0.02 and torch.isfinite(kept).all()
     (output.features.sum() + output.loss).backward()
     assert all(parameter.grad is not None for parameter in quantizer.parameters())

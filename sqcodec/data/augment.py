@@ -1,4 +1,4 @@
-"""Augmentation of training segments: noise, narrower bandwidth, speed. All off by default.
+"""Augmentation of training segments: noise, bandwidth, speed, rooms, second speakers, tones. All off by default.
 
 A codec is to reproduce what it is given, so input and target are augmented alike. Random numbers come from the
 caller, so that a batch stays a pure function of (seed, step).
@@ -29,6 +29,13 @@ class Augmentation:
     """Share of the segments that are played faster or slower, pitch included."""
     speed: tuple[float, float] = (0.9, 1.1)
 
+    reverb_rate: float = 0.0
+    """Share of the segments that are heard in a room."""
+    mix_rate: float = 0.0
+    """Share of the segments that another segment, softer by up to 15 dB, is added to."""
+    tone_rate: float = 0.0
+    """Share of the segments whose second half is steady tones alone."""
+
     @property
     def longest(self) -> float:
         """Seconds of audio that a second of segment may need."""
@@ -36,17 +43,30 @@ class Augmentation:
 
     @property
     def enabled(self) -> bool:
-        return max(self.noise_rate, self.bandwidth_rate, self.speed_rate) > 0
+        rates = (self.noise_rate, self.bandwidth_rate, self.speed_rate, self.reverb_rate, self.mix_rate, self.tone_rate)
+        return max(rates) > 0
 
 
 def augment(
-    segment: np.ndarray, length: int, sample_rate: int, options: Augmentation, random: np.random.Generator
+    segment: np.ndarray,
+    length: int,
+    sample_rate: int,
+    options: Augmentation,
+    random: np.random.Generator,
+    other: np.ndarray | None = None,
 ) -> np.ndarray:
-    """float32 [T], T at least ``length`` times ``options.longest``, to an augmented [length]."""
-    chances = random.random(3)
+    """float32 [T], T at least ``length`` times ``options.longest``, to an augmented [length]. ``other`` is what may be
+    mixed in, [length] or longer."""
+    chances = random.random(6)
     if chances[0] < options.speed_rate:
         segment = change_speed(segment, random.uniform(*options.speed))
     segment = segment[:length]
+    if other is not None and chances[3] < options.mix_rate:
+        segment = segment + other[:length] * 10.0 ** (random.uniform(-15.0, 0.0) / 20.0)
+    if chances[4] < options.reverb_rate:
+        segment = reverberate(segment, sample_rate, random)
+    if chances[5] < options.tone_rate:
+        segment = with_tones(segment, sample_rate, random)
     if chances[1] < options.bandwidth_rate:
         segment = limit_bandwidth(segment, random.uniform(*options.bandwidth_hz), sample_rate)
     if chances[2] < options.noise_rate:
@@ -57,6 +77,30 @@ def augment(
 def change_speed(segment: np.ndarray, factor: float) -> np.ndarray:
     """[T] played ``factor`` times as fast: [about T / factor]."""
     return soxr.resample(segment, round(10000 * factor), 10000)
+
+
+def reverberate(segment: np.ndarray, sample_rate: int, random: np.random.Generator) -> np.ndarray:
+    """In a made-up room: the sound itself, then noise that decays by 60 dB in .15 to .8 s, as in Moorer (1979)."""
+    decay, direct = random.uniform(0.15, 0.8), random.uniform(0.0, 12.0)
+    time = np.arange(round(decay * sample_rate)) / sample_rate
+    tail = random.standard_normal(len(time)) * 10.0 ** (-3.0 * time / decay)
+    tail[: round(random.uniform(0.002, 0.02) * sample_rate)] = 0.0
+    tail *= 10.0 ** (-direct / 20.0) / np.sqrt(np.square(tail).sum())
+    size = 1 << (len(segment) + len(tail)).bit_length()
+    late = np.fft.irfft(np.fft.rfft(segment, size) * np.fft.rfft(tail, size), size)
+    return segment + late[: len(segment)]
+
+
+def with_tones(segment: np.ndarray, sample_rate: int, random: np.random.Generator) -> np.ndarray:
+    """One to three steady tones of 60 Hz to 7 kHz in place of the second half, with a fade of 5 ms."""
+    time = np.arange(len(segment)) / sample_rate
+    tones = np.zeros(len(segment))
+    for _ in range(int(random.integers(1, 4))):
+        frequency = np.exp(random.uniform(np.log(60.0), np.log(min(7000.0, 0.45 * sample_rate))))
+        tones += np.sin(2 * np.pi * (frequency * time + random.random()))
+    tones *= 10.0 ** (random.uniform(-30.0, -3.0) / 20.0) / np.abs(tones).max()
+    share = np.clip((time - time[len(time) // 2]) / 0.005, 0.0, 1.0)
+    return segment * (1 - share) + tones * share
 
 
 def limit_bandwidth(segment: np.ndarray, highest: float, sample_rate: int) -> np.ndarray:

@@ -82,9 +82,15 @@ class SegmentSampler:
         if self.augmentation.enabled:
             rate = self.corpora[0].sample_rate
             sources = [np.random.default_rng((self.seed, step, 2, row)) for row in rows]
-            augmented = [
-                augment(segment, self.segment_length, rate, self.augmentation, source)
+            segments = np.stack([
+                augment(segment, self.segment_length, rate, self.augmentation, source, self._other(source))
                 for segment, source in zip(segments, sources, strict=True)
-            ]
-            segments = np.stack(augmented)
+            ])  # fmt: skip
         return np.clip(segments, -1.0, 1.0)
+
+    def _other(self, random: np.random.Generator) -> np.ndarray | None:
+        """A segment to mix with another, where segments are mixed."""
+        if not self.augmentation.mix_rate:
+            return None
+        corpus = self.corpora[random.choice(len(self.corpora), p=self.shares)]
+        return corpus.read(int(random.integers(0, corpus.total - self.segment_length + 1)), self.segment_length)

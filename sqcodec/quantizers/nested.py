@@ -11,6 +11,7 @@ Letters: B batch, N tokens, C feature channels, D code dimensions, b bits of a t
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sqcodec.quantizers.base import QuantizerOutput
@@ -38,7 +39,7 @@ class NestedFSP(FSP):
 
     Bit r of a token, the highest being bit 0, is bit r // D (again from the highest) of dimension r % D. The code is
     the middle of the cell, and beside it the decoder is told the cell's size in each dimension: both are projected to
-    features. A dimension without bits has code 0 and size 1.
+    features. A dimension without bits has code 0 and size 1, and so has every dimension of a token that was lost.
 
     Args:
         feature_dim: C.
@@ -47,6 +48,8 @@ class NestedFSP(FSP):
         noise_rate, activation: as of ``FSP``.
     """
 
+    lost_rate, lost_burst = 0.0, 1
+    """Share of the training segments that lose tokens, and how many in a row at most; the trainer sets them."""
     level_table: Tensor
     spread: Tensor
     dimensions: Tensor
@@ -88,22 +91,38 @@ class NestedFSP(FSP):
     def forward(self, features: Tensor, blend: Tensor | None = None) -> QuantizerOutput:
         with torch.autocast(features.device.type, enabled=False):
             latents = self.latents(features)
-            if self.training:
-                chosen = shared_rand(len(latents), 1, device=latents.device) * (self.highest - self.lowest + 1)
-                counts = self.levels_of((chosen.long() + self.lowest).clamp_max(self.highest))  # [B, 1, D]
-            else:
-                counts = self.levels_of(self.default)
+            counts = self.levels_of(self._drawn_bits(latents) if self.training else self.default)
             positions = self.positions(latents, counts)
             digits = self.digits(positions, counts)
             seen = self.perturb(positions, digits, counts) if self.training else straight_through(digits, positions)
             if blend is not None:
                 seen = positions + blend * (seen - positions)
+            if self.training and self.lost_rate:
+                lost = self._lost(latents)[..., None]
+                counts = torch.where(lost, 1.0, counts)
+                seen = torch.where(lost, 0.0, seen)
             output = self.features(self.with_sizes(self.codes(seen, counts), counts), features.dtype)
             metrics = {
                 "latent_mean": latents.detach().mean(),
                 "latent_deviation": latents.detach().std(correction=0),
             }
             return QuantizerOutput(output, self.nearest(latents.detach()), self.norm_loss(latents, positions), metrics)
+
+    def _drawn_bits(self, latents: Tensor) -> Tensor:
+        """Bits of each segment [B, 1], int64, all equally likely."""
+        drawn = shared_rand(len(latents), 1, device=latents.device) * (self.highest - self.lowest + 1)
+        return (drawn.long() + self.lowest).clamp_max(self.highest)
+
+    def _lost(self, latents: Tensor) -> Tensor:
+        """Which tokens [B, N] are lost: bursts of 1 to ``lost_burst``, a burst begins at one token in 25."""
+        batch, count, _ = latents.shape
+        drawn = shared_rand(batch, count, 2, device=latents.device)
+        length = torch.where(drawn[..., 0] < 0.04, 1 + (drawn[..., 1] * self.lost_burst).floor(), 0.0)
+        length = length * (shared_rand(batch, 1, device=latents.device) < self.lost_rate)
+        lost = length > 0
+        for back in range(1, min(self.lost_burst, count)):
+            lost = lost | F.pad(length[:, :-back] > back, (back, 0))
+        return lost
 
     def with_sizes(self, codes: Tensor, counts: Tensor) -> Tensor:
         """Codes [B, N, D] and beside them the sizes of their cells [B, N, 2 D]."""

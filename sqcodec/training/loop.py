@@ -27,7 +27,7 @@ from sqcodec.data.segments import SegmentSampler
 from sqcodec.files import write_atomically
 from sqcodec.nn import build_network
 from sqcodec.nn.base import CodecNetwork
-from sqcodec.quantizers import VectorPerturbation, VectorQuantizer
+from sqcodec.quantizers import NestedFSP, VectorPerturbation, VectorQuantizer
 from sqcodec.runs import Interruption, has_state, load_state, save_state, trainer_lock
 from sqcodec.sharding import alone, shared_sum
 from sqcodec.training import vp
@@ -92,6 +92,9 @@ class Trainer:
             quantizer = recipe.model.quantizer
             self.perturbation = VectorPerturbation(quantizer.dim, quantizer.size, recipe.vp)
             self.network.quantizer.perturbation = self.perturbation
+        if isinstance(self.network.quantizer, NestedFSP):
+            self.network.quantizer.lost_rate = train.lost_rate
+            self.network.quantizer.lost_burst = max(1, round(train.lost_ms / 1000 * recipe.model.token_rate))
         self.step_fn = Step(self.network, rate, recipe.loss, train).to(self.device)
         self.forward = wrap(self.step_fn)
         self.objective = Objective(recipe)
@@ -411,7 +414,7 @@ def build_data(recipe: Recipe, cache_folder: str | Path) -> tuple[SegmentSampler
     length = math.ceil(data.segment_seconds * rate / frame) * frame
     augmentation = Augmentation(
         data.noise_rate, _pair(data.noise_db), data.bandwidth_rate, _pair(data.bandwidth_hz), data.speed_rate,
-        _pair(data.speed),
+        _pair(data.speed), data.reverb_rate, data.mix_rate, data.tone_rate,
     )  # fmt: skip
     sampler = SegmentSampler(
         corpora, data.batch_size, length, _pair(data.gain_db), recipe.train.seed, data.weights, augmentation

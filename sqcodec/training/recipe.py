@@ -72,6 +72,12 @@ class DataRecipe(Table):
     speed_rate: Share = 0.0
     """Share of the segments that are played at a speed in the range ``speed``."""
     speed: Annotated[list[Speed], Rising(2)] = field(default_factory=lambda: [0.9, 1.1])
+    reverb_rate: Share = 0.0
+    """Share of the segments that are heard in a made-up room."""
+    mix_rate: Share = 0.0
+    """Share of the segments that a second speaker is added to, up to 15 dB softer."""
+    tone_rate: Share = 0.0
+    """Share of the segments whose second half is steady tones."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,10 @@ class TrainRecipe(Table):
     continuous_steps: Count = 0
     """Steps at the start without quantizer; it is blended in over the next ``blend_steps``."""
     blend_steps: Count = 0
+    lost_rate: Share = 0.0
+    """Share of the segments that lose tokens, so that the decoder learns to conceal it (quantizer nested)."""
+    lost_ms: Annotated[float, Range(0, 10_000)] = 60.0
+    """Longest loss in a row (ms)."""
     schedule: Literal["hold_cosine", "one_cycle"] = "hold_cosine"
     """"hold_cosine", as ``decay_steps`` says, or "one_cycle": from a tenth up over ``up_share`` of the steps, down
     again as long, then to a hundredth."""
