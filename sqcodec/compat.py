@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -411,7 +412,9 @@ def _read_part(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is not a PyTorch file of tensors: it is compressed, which PyTorch's are not")
     try:
         # mapped, so that a storage that claims more than the file has ends where the file does
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch says of a damaged file asks for an issue at its own
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         if not isinstance(state, dict) or not all(
             type(name) is str and type(tensor) in (Tensor, nn.Parameter) for name, tensor in state.items()
         ):
