@@ -109,10 +109,11 @@ class Codec:
         return self
 
     def __repr__(self) -> str:
-        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        parameters, rates = sum(parameter.numel() for parameter in self.network.parameters()), self.config.rates
         return (
             f"Codec({self.name!r}: {self.sample_rate} Hz, {self.token_rate:.4g} tokens a second of "
-            f"{self.codebook_size}, {self.bit_rate / 1000:.3g} kbit/s, {parameters / 1e6:.3g} M parameters, "
+            f"{self.codebook_size}, {self.bit_rate / 1000:.3g} kbit/s{f' (of {rates})' if rates else ''}, "
+            f"{parameters / 1e6:.3g} M parameters, "
             f"{self.precision}, {self.device})"
         )
 
@@ -151,8 +152,23 @@ class Codec:
 
     @property
     def bit_rate(self) -> float:
-        """Nominal, bit/s."""
+        """Nominal, bit/s; of a model with several rates, that of ``default_bits``."""
         return self.config.bit_rate
+
+    @property
+    def rates(self) -> dict[int, float]:
+        """Bits of a token and what they come to in kbit/s; empty for a model with one rate."""
+        return self.config.rates.table() if self.config.rates else {}
+
+    @property
+    def bits_range(self) -> tuple[int, int] | None:
+        """Fewest and most bits of a token; None for a model with one rate."""
+        return (self.config.rates.lowest, self.config.rates.highest) if self.config.rates else None
+
+    @property
+    def default_bits(self) -> int | None:
+        """Bits of a token where nobody asks for others; None for a model with one rate."""
+        return self.config.pick_bits()
 
     @property
     def lookahead(self) -> int:
@@ -204,67 +220,97 @@ class Codec:
         whole, rest = divmod(length, self._chunk_length)
         return (whole * self._chunk_length + self.network.pad_length(rest)) // self.hop_length
 
-    def encode(self, samples: Samples | str | os.PathLike[str], sample_rate: int | None = None) -> Tensor:
+    def encode(
+        self,
+        samples: Samples | str | os.PathLike[str],
+        sample_rate: int | None = None,
+        *,
+        bits: int | None = None,
+        kbps: float | None = None,
+    ) -> Tensor:
         """Samples to tokens.
 
         Args:
             samples: [T] or [B, T], numpy or torch; float in [-1, 1], or int16. Each row is coded by itself. Or the path
                 of an audio file, whose channels are the rows.
             sample_rate: Hz; resampled where it is not the model's. None means the model's, or the file's.
+            bits: of a token, for a model with several rates (``rates``); whoever decodes has to know them.
+            kbps: kbit/s instead: the most bits that fit.
         Returns:
-            int64 [B, N].
+            int64 [B, N]. Tokens of fewer bits are the leading bits of these: ``tokens >> 6`` of 18 has 12.
         Raises:
             ValueError: no samples, more than two dimensions, more rows than samples, or values that are not finite;
-                a file that is not whole (``sqcodec.audio.load`` says which).
+                a file that is not whole (``sqcodec.audio.load`` says which); a rate that the model does not have.
         """
         if isinstance(samples, (str, os.PathLike)):
             if sample_rate is not None:
                 raise ValueError(f"sample_rate is {sample_rate}: a file says its own; give samples, or the path alone.")
             samples, sample_rate = load(samples)
         array = self._prepared(samples, sample_rate)
-        return torch.from_numpy(np.concatenate(list(self.encode_blocks([array])), axis=1))
+        return torch.from_numpy(np.concatenate(list(self.encode_blocks([array], bits=bits, kbps=kbps)), axis=1))
 
-    def decode(self, tokens: Samples, length: int | None = None) -> Tensor:
+    def decode(
+        self, tokens: Samples, length: int | None = None, *, bits: int | None = None, kbps: float | None = None
+    ) -> Tensor:
         """Tokens to samples at the model's rate.
 
         Args:
             tokens: integers [N] or [B, N].
             length: samples to return; None returns all that the tokens carry.
+            bits, kbps: what was given to ``encode``.
         Returns:
             float32 [B, T].
         Raises:
             ValueError: no tokens, a token outside the codebook, or more samples asked for than tokens carry.
         """
         array = _to_tokens(tokens)
-        blocks = list(self.decode_blocks(array, self._all_carried(array) if length is None else length))
+        wanted = self._all_carried(array) if length is None else length
+        blocks = list(self.decode_blocks(array, wanted, bits=bits, kbps=kbps))
         empty = np.zeros((array.shape[0], 0), np.float32)
         return torch.from_numpy(np.concatenate([empty, *blocks], axis=1))
 
     @torch.inference_mode()
-    def encode_batch(self, items: Sequence[Samples], sample_rate: int | None = None) -> list[Tensor]:
+    def encode_batch(
+        self,
+        items: Sequence[Samples],
+        sample_rate: int | None = None,
+        *,
+        bits: int | None = None,
+        kbps: float | None = None,
+    ) -> list[Tensor]:
         """Several recordings of any lengths, coded together: for each [T] the int64 tokens [N] of ``encode``."""
+        bits = self.config.pick_bits(bits, kbps)
         arrays = [self._prepared(item, sample_rate) for item in items]
         for array in arrays:
             if array.shape[0] != 1:
                 raise ValueError(f"An item has shape {list(array.shape)}: each must be one channel, [T].")
         if self.encoder_steps is None:
-            return [self.encode(array)[0] for array in arrays]
+            return [self.encode(array, bits=bits)[0] for array in arrays]
         samples = [torch.from_numpy(array[0]).to(self.device) for array in arrays]
         frames = [self._frame_count(len(item)) for item in samples]
         results: list[Tensor] = [torch.zeros(0)] * len(items)
         for group in self._groups(frames):
-            tokens = encode_items(self.encoder_steps, [samples[i] for i in group], [frames[i] for i in group])
+            tokens = encode_items(self.encoder_steps, [samples[i] for i in group], [frames[i] for i in group], bits)
             for index, row in zip(group, tokens, strict=True):
                 results[index] = row.cpu()
         return results
 
     @torch.inference_mode()
-    def decode_batch(self, items: Sequence[Samples], lengths: Sequence[int] | None = None) -> list[Tensor]:
+    def decode_batch(
+        self,
+        items: Sequence[Samples],
+        lengths: Sequence[int] | None = None,
+        *,
+        bits: int | None = None,
+        kbps: float | None = None,
+    ) -> list[Tensor]:
         """Several recordings' tokens [N], decoded together: for each the float32 samples [T] of ``decode``.
 
         Args:
             lengths: samples of each to return; None returns all that the tokens carry.
+            bits, kbps: what was given to ``encode_batch``, the same for all.
         """
+        bits = self.config.pick_bits(bits, kbps)
         arrays = [_to_tokens(item) for item in items]
         for array in arrays:
             if array.shape[0] != 1:
@@ -276,30 +322,34 @@ class Codec:
             if len(wanted) != len(items):
                 raise ValueError(f"There are {len(wanted)} lengths for {len(items)} items.")
         if self.decoder_steps is None:
-            return [self.decode(array, length)[0] for array, length in zip(arrays, wanted, strict=True)]
+            return [self.decode(array, length, bits=bits)[0] for array, length in zip(arrays, wanted, strict=True)]
         per_frame = self.decoder_steps.tokens_per_frame
         for array, length in zip(arrays, wanted, strict=True):
             self._check_carried(array, length)
         whole = [torch.from_numpy(array[0, : array.shape[1] // per_frame * per_frame]) for array in arrays]
         results: list[Tensor] = [torch.zeros(0)] * len(items)
         for group in self._groups([len(tokens) // per_frame for tokens in whole]):
-            rows = decode_items(self.decoder_steps, [whole[index].to(self.device) for index in group])
+            rows = decode_items(self.decoder_steps, [whole[index].to(self.device) for index in group], bits)
             for index, row in zip(group, rows, strict=True):
                 results[index] = row[self.lookahead :][: wanted[index]].cpu()
         return results
 
     @torch.inference_mode()
-    def encode_blocks(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def encode_blocks(
+        self, blocks: Iterable[np.ndarray], *, bits: int | None = None, kbps: float | None = None
+    ) -> Iterator[np.ndarray]:
         """Blocks of samples to blocks of tokens, in bounded memory.
 
         Args:
             blocks: float32 [B, t] each, of any lengths, at the model's rate.
+            bits, kbps: as of ``encode``.
         Yields:
             int64 [B, n].
         """
+        bits = self.config.pick_bits(bits, kbps)
         blocks = (check_samples(block) for block in blocks)
         if self.encoder_steps is not None:
-            yield from self._encode_steps(self.encoder_steps, blocks)
+            yield from self._encode_steps(self.encoder_steps, blocks, bits)
             return
         chunk, context = self._chunk_length, self._context(self.network.encoder_context)
         kept, pending, held, total = None, [], 0, 0
@@ -310,7 +360,7 @@ class Codec:
                 continue
             joined = np.concatenate(pending, axis=1)
             while joined.shape[1] >= chunk:
-                yield self._encode_chunk(kept, joined[:, :chunk])
+                yield self._encode_chunk(kept, joined[:, :chunk], bits)
                 kept, joined = _tail(kept, joined[:, :chunk], context), joined[:, chunk:]
             pending, held = [joined], joined.shape[1]
         if not total:
@@ -322,26 +372,35 @@ class Codec:
             last = np.pad(last, ((0, 0), (0, wanted - last.shape[1])))
             for start in range(0, last.shape[1], chunk):
                 part = last[:, start : start + chunk]
-                yield self._encode_chunk(kept, part)
+                yield self._encode_chunk(kept, part, bits)
                 kept = _tail(kept, part, context)
         elif last.shape[1]:
             padded = self.network.pad(torch.from_numpy(last)).numpy()
-            yield self._encode_chunk(None, padded, last.shape[1])
+            yield self._encode_chunk(None, padded, bits, last.shape[1])
 
     @torch.inference_mode()
-    def decode_blocks(self, tokens: np.ndarray | Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
+    def decode_blocks(
+        self,
+        tokens: np.ndarray | Iterable[np.ndarray],
+        length: int,
+        *,
+        bits: int | None = None,
+        kbps: float | None = None,
+    ) -> Iterator[np.ndarray]:
         """Tokens to blocks of samples, ``length`` in all, in bounded memory.
 
         Args:
             tokens: integers [B, N], or pieces [B, n] of any lengths that a frame-rate model decodes as they come.
             length: samples at the model's rate.
+            bits, kbps: what was given to ``encode_blocks``.
         Yields:
             float32 [B, t].
         """
+        bits = self.config.pick_bits(bits, kbps)
         _check_length(length)
         chunk = self._chunk_length // self.hop_length
         if self.decoder_steps is not None:
-            yield from self._decode_steps(self.decoder_steps, tokens, length, chunk)
+            yield from self._decode_steps(self.decoder_steps, tokens, length, chunk, bits)
             return
         tokens = tokens if isinstance(tokens, np.ndarray) else np.concatenate(list(tokens), axis=1)
         self._check_carried(tokens, length)
@@ -352,7 +411,7 @@ class Codec:
                 return
             first = max(0, start - context)
             part = torch.from_numpy(np.ascontiguousarray(tokens[:, first : start + chunk])).to(self.device)
-            output = self._prepared_network.decode_features(self.network.quantizer.decode(part))[:, 0]
+            output = self._prepared_network.decode_features(self.network.quantizer.at(bits).decode(part))[:, 0]
             samples = output[:, (start - first) * self.hop_length :].cpu().numpy()[:, skip : skip + left]
             skip = max(0, skip - (output.shape[1] - (start - first) * self.hop_length))
             left -= samples.shape[1]
@@ -360,7 +419,12 @@ class Codec:
                 yield samples
 
     def _decode_steps(
-        self, steps: DecoderSteps, tokens: np.ndarray | Iterable[np.ndarray], length: int, chunk: int
+        self,
+        steps: DecoderSteps,
+        tokens: np.ndarray | Iterable[np.ndarray],
+        length: int,
+        chunk: int,
+        bits: int | None,
     ) -> Iterator[np.ndarray]:
         if isinstance(tokens, np.ndarray):
             self._check_carried(tokens, length)
@@ -371,7 +435,7 @@ class Codec:
         for part in pieces:
             if left == 0:
                 return
-            stream = stream or DecoderStream(steps, part.shape[0], self.lookahead)
+            stream = stream or DecoderStream(steps, part.shape[0], self.lookahead, bits)
             samples = stream.push(torch.from_numpy(np.ascontiguousarray(part))).cpu().numpy()[:, :left]
             left -= samples.shape[1]
             if samples.shape[1]:
@@ -379,10 +443,12 @@ class Codec:
         if left:
             raise ValueError(f"The tokens carry {length - left} samples, fewer than {length}.")
 
-    def _encode_steps(self, steps: EncoderSteps, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def _encode_steps(
+        self, steps: EncoderSteps, blocks: Iterable[np.ndarray], bits: int | None
+    ) -> Iterator[np.ndarray]:
         stream: EncoderStream | None = None
         for block in blocks:
-            stream = stream or EncoderStream(steps, block.shape[0])
+            stream = stream or EncoderStream(steps, block.shape[0], bits)
             tokens = stream.push(torch.from_numpy(block))
             if tokens.shape[1]:
                 yield tokens.cpu().numpy()
@@ -440,11 +506,13 @@ class Codec:
         multiple = self.config.pad_multiple
         return -(-samples // multiple) * multiple if self.config.causal else 0
 
-    def _encode_chunk(self, kept: np.ndarray | None, chunk: np.ndarray, length: int | None = None) -> np.ndarray:
+    def _encode_chunk(
+        self, kept: np.ndarray | None, chunk: np.ndarray, bits: int | None, length: int | None = None
+    ) -> np.ndarray:
         """Tokens of the chunk; ``length``: samples before its padding, if it is padded."""
         samples = chunk if kept is None else np.concatenate([kept, chunk], axis=1)
         features = self._prepared_network.encode_features(torch.from_numpy(samples).to(self.device)[:, None], length)
-        return self.network.quantizer.encode(features).cpu().numpy()[:, -(chunk.shape[1] // self.hop_length) :]
+        return self.network.quantizer.at(bits).encode(features).cpu().numpy()[:, -(chunk.shape[1] // self.hop_length) :]
 
 
 def pick_device(device: str | torch.device) -> torch.device:

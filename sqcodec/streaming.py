@@ -36,7 +36,7 @@ class _Stream:
 
     kind = ""
 
-    def __init__(self, codec: Codec, num_channels: int) -> None:
+    def __init__(self, codec: Codec, num_channels: int, bits: int | None, kbps: float | None) -> None:
         if num_channels < 1:
             raise ValueError(f"num_channels is {num_channels}: 1 or more is needed.")
         if codec.encoder_steps is None:
@@ -45,12 +45,40 @@ class _Stream:
                 "signal. Use Codec.encode and Codec.decode, or a frame-rate model such as 'speech-3k'."
             )
         self.codec, self.num_channels = codec, num_channels
-        self._closed = False
         self._stream: EncoderStream | DecoderStream
+        self._closed = False
+        self._start(codec.config.pick_bits(bits, kbps))
+
+    def _start(self, bits: int | None) -> None:
+        """Begin a recording with tokens of ``bits``."""
+        raise NotImplementedError
 
     def reset(self) -> None:
-        """Forget everything: the next push starts a recording."""
-        raise NotImplementedError
+        """Forget everything but the bits of a token: the next push starts a recording."""
+        self._start(self.bits)
+        self._closed = False
+
+    @property
+    def bits(self) -> int | None:
+        """Of the tokens from here on, for a model with several rates (``Codec.rates``); None for others. May be set
+        between any two pushes; ValueError for bits that the model does not have."""
+        return self._stream.bits
+
+    @bits.setter
+    def bits(self, bits: int) -> None:
+        self._change(self.codec.config.pick_bits(bits))
+
+    @property
+    def kbps(self) -> float:
+        """The rate in kbit/s. Setting it chooses the most ``bits`` that fit."""
+        return self.codec.config.kbps(self.bits)
+
+    @kbps.setter
+    def kbps(self, kbps: float) -> None:
+        self._change(self.codec.config.pick_bits(kbps=kbps))
+
+    def _change(self, bits: int | None) -> None:
+        self._stream.bits = bits
 
     def state_dict(self) -> dict[str, Tensor]:
         """A copy of all that the stream remembers; ``load_state_dict`` goes on from there, in any process."""
@@ -67,31 +95,36 @@ class _Stream:
             raise ValueError(
                 f"This is no state of a {self.kind} of model {self.codec.name!r} with {self.num_channels} channels."
             )
-        position, total, closed = (int(number) for number in tensors["numbers"])
+        position, total, closed, *bits = (int(number) for number in tensors["numbers"])
         device = own["pending"].device
         copies = [tensors[name].to(device, copy=True) for name in own if name.startswith("layer.")]
         self._stream.state = StreamState(FrameState(position, copies), tensors["pending"].to(device, copy=True), total)
         self._closed = bool(closed)
+        self._stream.bits = bits[0] if bits else None
 
     def _state_tensors(self) -> dict[str, Tensor]:
         state = self._stream.state
-        numbers = torch.tensor([state.layers.position, state.total, int(self._closed)])
+        numbers = torch.tensor([state.layers.position, state.total, int(self._closed), *filter(None, [self.bits])])
         layers = {f"layer.{index}": tensor for index, tensor in enumerate(state.layers.tensors)}
         return {"numbers": numbers, "pending": state.pending} | layers
 
     def _is_possible(self, tensors: dict[str, Tensor]) -> bool:
         """Whether a state with tensors of the right names, shapes and dtypes is one that a stream can have."""
         pending, numbers = tensors["pending"], tensors["numbers"]
-        position, total, closed = (int(number) for number in numbers)
+        position, total, closed, *bits = (int(number) for number in numbers)
+        rates = self.codec.config.rates
+        if rates is not None and not rates.lowest <= bits[0] <= rates.highest:
+            return False
         if pending.dim() != 2 or len(pending) != self.num_channels or pending.shape[1] >= self._frame_inputs:
             return False
         if not (0 <= position <= LONGEST and closed in (0, 1)):
             return False
         finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point())
-        return finite and self._counts_fit(position, total, pending, bool(closed))
+        size = self.codec.config.codes(bits[0] if bits else None)
+        return finite and self._counts_fit(position, total, pending, bool(closed), size)
 
-    def _counts_fit(self, position: int, total: int, pending: Tensor, closed: bool) -> bool:
-        """Whether the numbers agree with each other."""
+    def _counts_fit(self, position: int, total: int, pending: Tensor, closed: bool, size: int) -> bool:
+        """Whether the numbers agree with each other; ``size``: K."""
         raise NotImplementedError
 
     @property
@@ -140,24 +173,27 @@ class StreamEncoder(_Stream):
     Args:
         codec: a frame-rate model.
         num_channels: each is coded by itself.
+        bits, kbps: of a model with several rates, as of ``Codec.encode``; ``bits`` and ``kbps`` of a stream may be set
+            while it runs. Tokens that come out later, those of ``push`` that began before included, have the new bits.
     """
 
     kind = "encoder"
     _stream: EncoderStream
 
-    def __init__(self, codec: Codec, num_channels: int = 1) -> None:
-        super().__init__(codec, num_channels)
-        self.reset()
+    def __init__(
+        self, codec: Codec, num_channels: int = 1, *, bits: int | None = None, kbps: float | None = None
+    ) -> None:
+        super().__init__(codec, num_channels, bits, kbps)
 
-    def reset(self) -> None:
+    def _start(self, bits: int | None) -> None:
         assert self.codec.encoder_steps is not None
-        self._stream, self._closed = EncoderStream(self.codec.encoder_steps, self.num_channels), False
+        self._stream = EncoderStream(self.codec.encoder_steps, self.num_channels, bits)
 
     @property
     def _frame_inputs(self) -> int:
         return self._stream.steps.frame_length
 
-    def _counts_fit(self, position: int, total: int, pending: Tensor, closed: bool) -> bool:
+    def _counts_fit(self, position: int, total: int, pending: Tensor, closed: bool, size: int) -> bool:
         inside = position * self._frame_inputs + pending.shape[1]
         return 0 <= total <= inside if closed else total == inside
 
@@ -197,26 +233,34 @@ class StreamDecoder(_Stream):
     Args:
         codec: a frame-rate model.
         num_channels: rows of tokens.
+        bits, kbps: what the encoder has; set them where its tokens change.
     """
 
     kind = "decoder"
     _stream: DecoderStream
 
-    def __init__(self, codec: Codec, num_channels: int = 1) -> None:
-        super().__init__(codec, num_channels)
-        self.reset()
+    def __init__(
+        self, codec: Codec, num_channels: int = 1, *, bits: int | None = None, kbps: float | None = None
+    ) -> None:
+        super().__init__(codec, num_channels, bits, kbps)
 
-    def reset(self) -> None:
+    def _start(self, bits: int | None) -> None:
         assert self.codec.decoder_steps is not None
-        self._stream = DecoderStream(self.codec.decoder_steps, self.num_channels, self.codec.lookahead)
-        self._closed = False
+        self._stream = DecoderStream(self.codec.decoder_steps, self.num_channels, self.codec.lookahead, bits)
+
+    def _change(self, bits: int | None) -> None:
+        if bits != self.bits and (rest := self._stream.state.pending.shape[1]):
+            raise ValueError(
+                f"The bits of a token change between frames of {self._frame_inputs} tokens: {rest} of a frame are here."
+            )
+        super()._change(bits)
 
     @property
     def _frame_inputs(self) -> int:
         return self._stream.steps.tokens_per_frame
 
-    def _counts_fit(self, position: int, total: int, pending: Tensor, closed: bool) -> bool:
-        known = bool(((pending >= 0) & (pending < self.codec.codebook_size)).all())
+    def _counts_fit(self, position: int, total: int, pending: Tensor, closed: bool, size: int) -> bool:
+        known = bool(((pending >= 0) & (pending < size)).all())
         return known and not closed and total == position * self._stream.steps.frame_length
 
     @property

@@ -13,7 +13,9 @@ import torch
 from cli_helpers import tiny_config as cli_config
 
 from sqcodec import checkpoint
+from sqcodec.codec import Codec
 from sqcodec.config import ModelConfig
+from sqcodec.identity import hash_model
 from sqcodec.nn import build_network
 
 DATA = Path(__file__).parent / "data"
@@ -48,6 +50,33 @@ def tiny_config() -> ModelConfig:
             "decoder": {"n_fft": 384, "subframes": 2, "dim": 16, "depth": 1, "kernel_size": 3},
         }
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_config: ModelConfig) -> Codec:
+    """With one bit rate."""
+    torch.manual_seed(0)
+    return Codec(build_network(tiny_config), "tiny", "0123456789abcdef" * 4)
+
+
+@pytest.fixture(scope="session")
+def nested_config(tiny_config: ModelConfig) -> ModelConfig:
+    """The tiny network with tokens of 6 to 16 bits, 12 by default: 1 to 2.667 kbit/s."""
+    quantizer = {"kind": "nested", "levels": [], "dim": 4, "bits": [6, 12, 16]}
+    # Exactness holds for widths in whole vectors.
+    sides = {"encoder": {"dim": 64}, "decoder": {"dim": 64}}
+    return tiny_config.changed(name="nested", quantizer=quantizer, **sides)
+
+
+@pytest.fixture(scope="session")
+def nested(nested_config: ModelConfig) -> Codec:
+    """With many bit rates; its decoder, which is told the cells' sizes by weights that start at zero, hears them."""
+    torch.manual_seed(0)
+    network = build_network(nested_config)
+    for parameter in network.parameters():
+        if not parameter.abs().max():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return Codec(network, "nested", hash_model(nested_config, network.state_dict()))
 
 
 @pytest.fixture(scope="session")

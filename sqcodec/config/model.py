@@ -11,6 +11,7 @@ import tomli_w
 
 from sqcodec.config.migration import VERSION, upgrade
 from sqcodec.config.quantizer import QuantizerConfig
+from sqcodec.rates import BitRates, bit_groups
 from sqcodec.tables import Range, Table, overlay, parse, parse_toml, read_toml
 
 
@@ -72,6 +73,43 @@ class ModelConfig(Table):
     def bit_rate(self) -> float:
         """Nominal bit/s: log2(K) bits a token (see ``QuantizerConfig.token_bits``)."""
         return self.token_rate * self.quantizer.token_bits
+
+    @property
+    def rates(self) -> BitRates | None:
+        """Of a model with nested tokens; None for one with a single rate."""
+        bits = self.quantizer.bits
+        return BitRates(bits[0], bits[2], self.token_rate) if bits else None
+
+    def pick_bits(self, bits: int | None = None, kbps: float | None = None) -> int | None:
+        """Bits of a token: those given, the most that fit ``kbps`` kbit/s, the model's default; None: one rate.
+
+        Raises:
+            ValueError: both are given, the model has no such rate, or it has a single one and either is given.
+        """
+        if self.rates is not None:
+            picked = self.rates.pick(bits, kbps)
+            return self.quantizer.bits[1] if picked is None else picked
+        if bits is not None or kbps is not None:
+            asked = f"{bits} bits a token" if bits is not None else f"{kbps:g} kbit/s"
+            raise ValueError(
+                f"Model {self.name!r} cannot be asked for {asked}: it has one rate, {self.bit_rate / 1000:.4g} kbit/s. "
+                "Leave that out, or take a model with several ('sqcodec models' shows them)."
+            )
+        return None
+
+    def codes(self, bits: int | None) -> int:
+        """K of tokens of ``bits``, as ``pick_bits`` gives them."""
+        return self.codebook_size if bits is None else 2**bits
+
+    def kbps(self, bits: int | None) -> float:
+        """Nominal kbit/s of tokens of ``bits``, as ``pick_bits`` gives them."""
+        return (self.bit_rate if bits is None else self.token_rate * bits) / 1000
+
+    def digit_levels(self, bits: int | None = None) -> tuple[int, ...]:
+        """Values of each digit of a token: levels, groups of bits of a nested token, (K,) of a codebook."""
+        if self.quantizer.bits:
+            return bit_groups(self.quantizer.bits[1] if bits is None else bits, self.quantizer.dim)
+        return tuple(self.quantizer.levels) or (self.codebook_size,)
 
     @property
     def pad_multiple(self) -> int:

@@ -124,15 +124,16 @@ class EncoderSteps(FrameSteps):
         x, after = self.run(samples, state, span)
         return self.to_latents(self.norm(x)).view(x.shape[0], x.shape[1] * self.tokens_per_frame, -1), after
 
-    def __call__(self, samples: Tensor, state: FrameState) -> Tensor:
-        """Samples [B, N * F] to tokens [B, N * Q]; the state moves on by N frames."""
+    def __call__(self, samples: Tensor, state: FrameState, bits: int | None = None) -> Tensor:
+        """Samples [B, N * F] to tokens [B, N * Q] (of ``bits``, where they are nested); the state moves on by N."""
         length, origin, parts = self.frame_length, state.position, []
+        quantizer = self.quantizer.at(bits)
         for span in self.spans(origin, samples.shape[1] // length, samples.shape[0]):
             first = (span.start - origin) * length
             part = samples[:, first : first + span.count * length]
             part = _lengthened(part, self.rows(span.count) * length)
             latents, state.tensors = self.latents(part, state.tensors, span)
-            parts.append(self.quantizer.nearest(latents)[:, : span.count * self.tokens_per_frame])
+            parts.append(quantizer.nearest(latents)[:, : span.count * self.tokens_per_frame])
             state.position += span.count
         return _joined(parts) if parts else samples.new_zeros(samples.shape[0], 0, dtype=torch.int64)
 
@@ -158,14 +159,16 @@ class DecoderSteps(FrameSteps):
         x = self.from_codes(codes.reshape(codes.shape[0], -1, self.tokens_per_frame * codes.shape[2]))
         return self.run(x, state, span)
 
-    def __call__(self, tokens: Tensor, state: FrameState) -> Tensor:
-        """Tokens [B, N * Q] to samples [B, N * F], the first ``lookahead`` of them before the recording."""
+    def __call__(self, tokens: Tensor, state: FrameState, bits: int | None = None) -> Tensor:
+        """Tokens [B, N * Q], of ``bits`` where they are nested, to samples [B, N * F], the first ``lookahead`` of them
+        before the recording."""
         per_frame, origin, parts = self.tokens_per_frame, state.position, []
+        quantizer = self.quantizer.at(bits)
         for span in self.spans(origin, tokens.shape[1] // per_frame, tokens.shape[0]):
             first = (span.start - origin) * per_frame
             part = tokens[:, first : first + span.count * per_frame]
             part = _lengthened(part, self.rows(span.count) * per_frame)
-            samples, state.tensors = self.samples(self.quantizer.lookup(part), state.tensors, span)
+            samples, state.tensors = self.samples(quantizer.lookup(part), state.tensors, span)
             parts.append(samples[:, : span.count * self.frame_length])
             state.position += span.count
         return _joined(parts) if parts else torch.zeros(tokens.shape[0], 0, device=tokens.device)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,18 @@ class QuantizerOutput:
     """Scalar, float32: added to the training loss."""
     metrics: dict[str, Tensor] = field(default_factory=dict)
     """Scalars to log, detached."""
+
+
+class TokenCoder(Protocol):
+    """Features and latents to tokens and back, as of ``Quantizer``."""
+
+    def nearest(self, latents: Tensor) -> Tensor: ...
+
+    def lookup(self, indices: Tensor) -> Tensor: ...
+
+    def encode(self, features: Tensor) -> Tensor: ...
+
+    def decode(self, indices: Tensor) -> Tensor: ...
 
 
 def radix_basis(levels: tuple[int, ...]) -> tuple[int, ...]:
@@ -91,6 +104,12 @@ class Quantizer(nn.Module, ABC):
     def decode(self, indices: Tensor) -> Tensor:
         """Tokens [B, N] to features [B, N, C]. Raises ValueError for a token outside [0, K)."""
         return self.features(self.lookup(indices), self.project_out.weight.dtype)
+
+    def at(self, bits: int | None) -> TokenCoder:
+        """The same with tokens of ``bits``; None: those that it has by itself. ValueError where it has no others."""
+        if bits is not None:
+            raise ValueError(f"Tokens of {bits} bits: this quantizer has one size.")
+        return self
 
     def latents(self, features: Tensor) -> Tensor:
         """Features [B, N, C] to what is quantised [B, N, D], float32."""

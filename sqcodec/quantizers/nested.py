@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sqcodec.quantizers.base import QuantizerOutput
+from sqcodec.quantizers.base import QuantizerOutput, TokenCoder
 from sqcodec.quantizers.scalar import FSP, straight_through
 from sqcodec.sharding import shared_rand
 
@@ -83,6 +83,9 @@ class NestedFSP(FSP):
             spread[rank % dim, : len(digit)] += bit << (self.highest - 1 - rank)
         self.register_buffer("spread", spread, persistent=False)
         self.register_buffer("dimensions", torch.arange(dim), persistent=False)
+
+    def at(self, bits: int | None) -> TokenCoder:
+        return self if bits is None else _Fixed(self, self._checked(bits))
 
     def levels_of(self, bits: int | Tensor) -> Tensor:
         """Levels [..., D], float32, of tokens with so many bits (int64 [...])."""
@@ -170,6 +173,25 @@ class NestedFSP(FSP):
         if not self.lowest <= bits <= self.highest:
             raise ValueError(f"Tokens of {bits} bits: this model has {self.lowest} to {self.highest}.")
         return bits
+
+
+class _Fixed:
+    """``NestedFSP`` with tokens of a fixed number of bits."""
+
+    def __init__(self, quantizer: NestedFSP, bits: int) -> None:
+        self.quantizer, self.bits = quantizer, bits
+
+    def nearest(self, latents: Tensor) -> Tensor:
+        return self.quantizer.nearest(latents, self.bits)
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        return self.quantizer.lookup(indices, self.bits)
+
+    def encode(self, features: Tensor) -> Tensor:
+        return self.quantizer.encode(features, self.bits)
+
+    def decode(self, indices: Tensor) -> Tensor:
+        return self.quantizer.decode(indices, self.bits)
 
 
 
