@@ -1,6 +1,6 @@
 """The `.sqc` code file: tokens of one recording as bytes. Specified in docs/code-file.md.
 
-Bytes only: imports no model and nothing of the package. A file is a header with its own CRC-32, a mixed-radix
+Bytes only: imports no model. A file is a header with its own CRC-32, a mixed-radix
 payload, and a CRC-32 over all before it. Reading checks each length against the bytes that are there before
 it allocates anything, so the memory used is bounded by the size of the file.
 
@@ -12,15 +12,18 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sqcodec.files import published
+from sqcodec.rates import BitRates
 
 MAGIC = b"\x89SQC"
 VERSION = 1
+VERSION_NESTED = 2
+"""Of files of nested tokens; all others stay readable by programs that know version 1."""
 PAYLOAD_MIXED_RADIX = 0
 HASH_BYTES = 8
 MAX_CODEBOOK_SIZE = 2**63
@@ -28,6 +31,8 @@ MAX_CHANNELS = 1024
 MAX_SAMPLE_RATE = 2**31 - 1
 MAX_COUNT = 2**62
 MAX_NAME_BYTES = 255
+MAX_BITS = 62
+MAX_HOP_LENGTH = 2**31 - 1
 BLOCK_BITS = 4096
 
 _PREFIX_BYTES = 8  # magic 4, version 1, payload kind 1, header length 2
@@ -48,6 +53,8 @@ class CodeHeader:
     num_samples: samples per channel at `original_sample_rate`.
     num_channels, num_tokens: C and N. levels: scalar quantizer levels whose product is K, or None.
     codebook_size: K, 2 to 2**63.
+    bits_range: fewest and most bits of a token of the model where tokens are nested, that is K is 2**b, and the first
+        bits of a token are the token at fewer bits; else None. hop_length: then samples of coded audio a token, else 0.
     """
 
     model: str
@@ -59,6 +66,18 @@ class CodeHeader:
     num_tokens: int
     codebook_size: int
     levels: tuple[int, ...] | None = None
+    bits_range: tuple[int, int] | None = None
+    hop_length: int = 0
+
+    @property
+    def bits(self) -> int | None:
+        """Of a nested token, b; None where tokens are not nested."""
+        return self.codebook_size.bit_length() - 1 if self.bits_range else None
+
+    @property
+    def rates(self) -> BitRates | None:
+        """Of the model, where tokens are nested."""
+        return BitRates(*self.bits_range, self.sample_rate / self.hop_length) if self.bits_range else None
 
     @property
     def coded_length(self) -> int:
@@ -164,6 +183,31 @@ def _pieces(payload: bytes, header: CodeHeader, per_step: int) -> Iterator[np.nd
         yield flat[:whole].reshape(-1, channels).T
 
 
+def cut(data: bytes, bits: int | None = None, kbps: float | None = None) -> bytes:
+    """A code file of nested tokens with fewer bits a token: the file that coding at that rate gives, bit for bit.
+
+    Args:
+        bits: of a token. kbps: kbit/s instead, as of ``Codec.encode``.
+    Raises:
+        ContainerError: not a whole file, its tokens are not nested, or they have fewer bits.
+        ValueError: the model has no such rate.
+    """
+    header, pieces = open_tokens(data)
+    if header.rates is None or header.bits is None:
+        raise ContainerError(f"tokens of {header.model!r} cannot be cut: the model has one rate")
+    wanted = header.rates.pick(bits, kbps)
+    if wanted is None:
+        raise ValueError("How far is it to be cut? Give bits or kbps.")
+    if wanted > header.bits:
+        raise ContainerError(
+            f"it has {header.bits} bits a token ({header.rates.kbps(header.bits):.4g} kbit/s), fewer than {wanted}"
+        )
+    packer = Packer(2**wanted)
+    for tokens in pieces:
+        packer.push(tokens >> (header.bits - wanted))
+    return join(replace(header, codebook_size=2**wanted), packer.finish())
+
+
 def loads_header(data: bytes) -> CodeHeader:
     """The header alone; the payload is not looked at. Raises ContainerError."""
     return _load_header(data)[0]
@@ -209,8 +253,12 @@ def _dump_header(header: CodeHeader) -> bytes:
     )
     weights_hash = bytes.fromhex(header.weights_hash[: 2 * HASH_BYTES])
     body = b"".join(map(_varint, numbers)) + weights_hash + _varint(len(name)) + name
+    version = VERSION
+    if header.bits_range:
+        version = VERSION_NESTED
+        body += b"".join(map(_varint, (*header.bits_range, header.hop_length)))
     length = _PREFIX_BYTES + len(body) + _CRC_BYTES
-    head = MAGIC + bytes([VERSION, PAYLOAD_MIXED_RADIX]) + length.to_bytes(2, "little") + body
+    head = MAGIC + bytes([version, PAYLOAD_MIXED_RADIX]) + length.to_bytes(2, "little") + body
     return head + _crc(head)
 
 
@@ -223,8 +271,8 @@ def _load_header(data: bytes) -> tuple[CodeHeader, int]:
     if len(data) < _PREFIX_BYTES:
         raise ContainerError(f"truncated in the header: {len(data)} bytes")
     version, payload_kind, length = data[4], data[5], int.from_bytes(data[6:8], "little")
-    if version != VERSION:
-        raise ContainerError(f"version {version} of the code file; this program reads version {VERSION}")
+    if version not in (VERSION, VERSION_NESTED):
+        raise ContainerError(f"version {version} of the code file; this program reads up to {VERSION_NESTED}")
     if len(data) < length:
         raise ContainerError(f"truncated in the header: {len(data)} bytes of {length}")
     if length < _PREFIX_BYTES + _CRC_BYTES:
@@ -246,11 +294,15 @@ def _load_header(data: bytes) -> tuple[CodeHeader, int]:
         model = fields.take(fields.varint()).decode()
     except UnicodeDecodeError:
         raise ContainerError("the model name in the header is not UTF-8") from None
+    bits_range, hop_length = None, 0
+    if version == VERSION_NESTED:
+        bits_range, hop_length = (fields.varint(), fields.varint()), fields.varint()
     if fields.remaining:
         raise ContainerError(f"{fields.remaining} unknown bytes at the end of the header")
     header = CodeHeader(
-        model, weights_hash, sample_rate, original_rate, samples, channels, tokens, codebook_size, levels
-    )
+        model, weights_hash, sample_rate, original_rate, samples, channels, tokens, codebook_size, levels,
+        bits_range, hop_length,
+    )  # fmt: skip
     _check(header)
     return header, length
 
@@ -275,6 +327,14 @@ def _check(header: CodeHeader) -> None:
             )
     if not 2 <= header.codebook_size <= MAX_CODEBOOK_SIZE:
         raise ContainerError(f"codebook size {header.codebook_size}; allowed are 2 to 2**63")
+    if header.bits_range is not None:
+        low, high = header.bits_range
+        if header.levels is not None or not 1 <= low <= high <= MAX_BITS:
+            raise ContainerError(f"nested tokens of {low} to {high} bits, levels {header.levels}; 1 to 62, and none")
+        if header.codebook_size not in [2**bits for bits in range(low, high + 1)]:
+            raise ContainerError(f"codebook size {header.codebook_size}; nested tokens have 2**{low} to 2**{high}")
+        if not 1 <= header.hop_length <= MAX_HOP_LENGTH:
+            raise ContainerError(f"hop_length is {header.hop_length}; allowed are 1 to {MAX_HOP_LENGTH}")
     if not header.model.isprintable() or not 1 <= len(header.model.encode()) <= MAX_NAME_BYTES:
         raise ContainerError(f"model name {header.model!r}; allowed: 1 to {MAX_NAME_BYTES} printable bytes")
     digits = header.weights_hash[: 2 * HASH_BYTES]

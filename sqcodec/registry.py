@@ -13,6 +13,7 @@ from typing import Any
 from sqcodec.checkpoint import CONFIG_NAME, WEIGHTS_NAME, hash_folder
 from sqcodec.config import ModelConfig, published_names
 from sqcodec.identity import hash_file, is_same
+from sqcodec.rates import BitRates
 from sqcodec.tables import read_toml
 
 SHIPPED_DIR = Path(__file__).parent / "models"
@@ -27,7 +28,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model that can be loaded by name. ``bit_rate`` in bit/s, ``token_rate`` and ``sample_rate`` in Hz."""
+    """A model that can be loaded by name. ``bit_rate`` in bit/s, ``token_rate`` and ``sample_rate`` in Hz; ``rates``
+    where it has several."""
 
     name: str
     summary: str
@@ -38,6 +40,7 @@ class ModelInfo:
     shipped: bool
     path: Path
     sha256: str = ""
+    rates: BitRates | None = None
 
 
 def user_models_dir() -> Path:
@@ -68,6 +71,7 @@ def list_models() -> list[ModelInfo]:
                 shipped=shipped,
                 path=path,
                 sha256=entry.get("sha256", ""),
+                rates=config.rates,
             )
         )
     return found

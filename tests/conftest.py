@@ -90,6 +90,15 @@ def home(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def nested_home(tmp_path_factory, nested: Codec, tiny: Codec) -> Path:
+    """SQCODEC_HOME with two models: "nested", of many bit rates, and "tiny", of one."""
+    folder = tmp_path_factory.mktemp("nested_home")
+    for codec in (nested, tiny):
+        checkpoint.save_model(folder / "models" / codec.name, codec.config, codec.network.state_dict())
+    return folder
+
+
 @pytest.fixture
 def workplace(home, tmp_path, monkeypatch) -> Iterator[Path]:
     """An empty working folder with the models of ``home``, for tests of the command line."""

@@ -52,6 +52,51 @@ def test_round_trip(codebook_size, shape):
     assert again.matches(header.weights_hash) and not again.matches("f" * 64)
 
 
+@pytest.mark.parametrize("bits", [1, 9, 18, 24, 62])
+def test_nested_tokens_are_cut_to_what_coding_at_fewer_bits_gives(bits):
+    shape, nested = (2, 1001), {"bits_range": (1, 62), "hop_length": 96}
+    tokens = random_tokens(shape, 2**bits)
+    tokens[0, 0], tokens[-1, -1] = 0, 2**bits - 1
+    header = make_header(tokens, 2**bits, **nested)
+    data = container.dumps(header, tokens)
+    assert data[4] == 2 and header.bits == bits
+    again, tokens_again = container.loads(data)
+    assert again == replace(header, weights_hash="0123456789abcdef") and np.array_equal(tokens_again, tokens)
+    for fewer in {1, max(1, bits // 2), bits}:
+        expected = container.dumps(replace(header, codebook_size=2**fewer), tokens >> (bits - fewer))
+        assert container.cut(data, fewer) == expected
+        assert container.cut(data, kbps=fewer / 6) == expected
+    if bits < 62:
+        with pytest.raises(ContainerError, match=f"it has {bits} bits a token .* fewer than 62"):
+            container.cut(data, 62)
+
+
+def test_files_of_models_with_one_rate_are_of_version_1(tmp_path):
+    tokens = random_tokens((1, 50), 512)
+    data = container.dumps(make_header(tokens, 512), tokens)
+    assert data[4] == 1 and container.loads(data)[0].rates is None
+    with pytest.raises(ContainerError, match="cannot be cut: the model has one rate"):
+        container.cut(data, 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bits_range": (10, 18)}, "codebook size 512; nested tokens have 2"),
+        ({"bits_range": (9, 63)}, "nested tokens of 9 to 63 bits"),
+        ({"bits_range": (0, 18)}, "nested tokens of 0 to 18 bits"),
+        ({"bits_range": (12, 9)}, "nested tokens of 12 to 9 bits"),
+        ({"hop_length": 0}, "hop_length is 0"),
+        ({"levels": (8, 8, 8)}, "levels"),
+    ],
+)
+def test_nested_headers_that_cannot_be(changes, message):
+    tokens = random_tokens((1, 50), 512)
+    header = make_header(tokens, 512, **({"bits_range": (6, 18), "hop_length": 96} | changes))
+    with pytest.raises(ContainerError, match=message):
+        container.dumps(header, tokens)
+
+
 @pytest.mark.parametrize("codebook_size", CODEBOOKS)
 def test_extreme_tokens(codebook_size):
     for value in (0, codebook_size - 1):
@@ -264,7 +309,7 @@ def forged_header(*numbers: int, name: bytes = b"m", tail: bytes = b"") -> bytes
         (b"", "empty"),
         (b"RIFF" + bytes(60), "not a code file"),
         (b"\x89SQ", "truncated in the header"),
-        (b"\x89SQC\x02" + bytes(60), "version 2"),
+        (b"\x89SQC\x03" + bytes(60), "version 3"),
         (b"\x89SQC\x01\x00\x01\x00" + bytes(60), "too short"),
         (with_crc(b"\x89SQC\x01\x07\x0c\x00" + bytes(60)), "payload kind 7"),
         (forged_header(16000, 16000, 1, 2**61, 2**61, 0, 2), "truncated in the payload"),

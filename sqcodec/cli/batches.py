@@ -82,8 +82,8 @@ def encode_groups(codec: Codec, groups: list[list[Job]], arguments: argparse.Nam
 
         try:
             for group in _ahead(read, groups):
-                _encode(codec, [recording for recording in group if recording.samples is not None])
-                written.append(writing.submit(_write, codec, group, stopped))
+                _encode(codec, [recording for recording in group if recording.samples is not None], arguments.bits)
+                written.append(writing.submit(_write, codec, group, arguments.bits, stopped))
                 while len(written) > 1:
                     failures += _report(written.pop(0).result(), arguments)
             for future in written:
@@ -130,7 +130,7 @@ def _read(sample_rate: int, group: list[Job], arguments: argparse.Namespace, sto
     return recordings
 
 
-def _encode(codec: Codec, recordings: list[Recording]) -> None:
+def _encode(codec: Codec, recordings: list[Recording], bits: int | None) -> None:
     """All channels of all recordings in one batch; its time is shared out by length."""
     import numpy as np
 
@@ -138,7 +138,7 @@ def _encode(codec: Codec, recordings: list[Recording]) -> None:
     if not rows:
         return
     start = time.perf_counter()
-    tokens = iter(codec.encode_batch(rows))
+    tokens = iter(codec.encode_batch(rows, bits=bits))
     elapsed = (time.perf_counter() - start) / sum(map(len, rows))
     for recording in recordings:
         assert recording.samples is not None
@@ -147,14 +147,14 @@ def _encode(codec: Codec, recordings: list[Recording]) -> None:
         recording.samples = None
 
 
-def _write(codec: Codec, group: list[Recording], stopped: Event) -> list[Recording]:
+def _write(codec: Codec, group: list[Recording], bits: int | None, stopped: Event) -> list[Recording]:
     from sqcodec import container
 
     for recording in group:
         if recording.tokens is None or stopped.is_set():
             continue
         start = time.perf_counter()
-        header = code_header(codec, recording.sample_rate, recording.length, *recording.tokens.shape)
+        header = code_header(codec, recording.sample_rate, recording.length, *recording.tokens.shape, bits)
         try:
             size = container.write(recording.job.target, header, recording.tokens)
         except (ValueError, OSError) as error:

@@ -45,17 +45,24 @@ class Coded:
     times_real_time: float
 
     @classmethod
-    def of(cls, job: Job, codec: Codec, header: CodeHeader, size: int, elapsed: float) -> Coded:
-        """From a code file of `size` bytes, made or read in `elapsed` seconds."""
+    def of(cls, job: Job, codec: Codec | None, header: CodeHeader, size: int, elapsed: float) -> Coded:
+        """From a code file of `size` bytes, made or read in `elapsed` seconds; without a model if its tokens are
+        nested."""
+        rates, bits = header.rates, header.bits
+        if rates is not None and bits is not None:
+            kbps = rates.kbps(bits)
+        else:
+            assert codec is not None
+            kbps = codec.bit_rate / 1000
         return cls(
             input=job.source,
             output=job.target,
-            model=codec.name,
+            model=header.model if codec is None else codec.name,
             seconds=header.seconds,
             channels=header.num_channels,
             tokens=header.num_tokens,
             bytes=size,
-            nominal_kbps=codec.bit_rate * header.num_channels / 1000,
+            nominal_kbps=kbps * header.num_channels,
             actual_kbps=size * 8 / header.seconds / 1000,
             elapsed=elapsed,
             times_real_time=header.seconds / elapsed,
@@ -71,9 +78,15 @@ class Coded:
 
 
 def code_header(
-    codec: Codec, original_sample_rate: int, num_samples: int, num_channels: int, num_tokens: int
+    codec: Codec,
+    original_sample_rate: int,
+    num_samples: int,
+    num_channels: int,
+    num_tokens: int,
+    bits: int | None = None,
 ) -> CodeHeader:
-    """The header of a code file that `codec` makes; `num_samples` at the original rate, `num_tokens` a channel."""
+    """The header of a code file that `codec` makes; `num_samples` at the original rate, `num_tokens` a channel, of
+    `bits` each where the model has several rates."""
     from sqcodec.container import CodeHeader
 
     return CodeHeader(
@@ -84,9 +97,20 @@ def code_header(
         num_samples=num_samples,
         num_channels=num_channels,
         num_tokens=num_tokens,
-        codebook_size=codec.codebook_size,
+        codebook_size=codec.config.codes(bits),
         levels=codec.levels,
+        bits_range=codec.bits_range,
+        hop_length=codec.hop_length if codec.bits_range else 0,
     )
+
+
+def add_rate_options(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    """--kbps or --bits."""
+    group = parser.add_mutually_exclusive_group(required=required)
+    group.add_argument(
+        "--kbps", type=float, metavar="RATE", help="kbit/s a channel, of a model with several rates: the most that fits"
+    )
+    group.add_argument("--bits", type=positive, metavar="N", help="bits of a token instead (`sqcodec info MODEL`)")
 
 
 def add_coding_options(parser: argparse.ArgumentParser, default_model: str | None) -> None:

@@ -105,7 +105,7 @@ def decode_file(codecs: _Codecs, job: Job, progress: Progress, arguments: argpar
             subtype=arguments.subtype,
             extension=f".{arguments.format}",
         ) as writer:
-            for block in codec.decode_blocks(tokens, header.coded_length):
+            for block in codec.decode_blocks(tokens, header.coded_length, bits=header.bits):
                 writer.write(block)
                 progress.add(block.shape[1] / codec.sample_rate)
     return Coded.of(job, codec, header, size, progress.elapsed)
@@ -129,11 +129,12 @@ class _Codecs:
                 f"{source}: made by {needed}; the model {codec.name!r} here has hash {codec.weights_hash[:16]}. "
                 "Point to the right one with --model NAME|FOLDER"
             )
-        codes = (header.sample_rate, header.codebook_size, header.levels)
-        if codes != (codec.sample_rate, codec.codebook_size, codec.levels):
+        codes = (header.sample_rate, header.codebook_size, header.levels, header.bits_range)
+        own = (codec.sample_rate, codec.config.codes(header.bits), codec.levels, codec.bits_range)
+        if codes != own:
             raise ValueError(
-                f"{source}: its codes (Hz, K, levels: {codes}) are not those of the model {codec.name!r} "
-                f"({codec.sample_rate}, {codec.codebook_size}, {codec.levels}); it needs {needed}"
+                f"{source}: its codes (Hz, K, levels, bits: {codes}) are not those of the model {codec.name!r} "
+                f"({', '.join(map(str, own))}); it needs {needed}"
             )
         if header.coded_length > header.num_tokens * codec.hop_length:
             raise ValueError(

@@ -14,6 +14,7 @@ from .common import (
     Progress,
     UsageError,
     add_coding_options,
+    add_rate_options,
     binary_stdout,
     code_header,
     do_jobs,
@@ -49,6 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "default: beside each input. A second argument that ends in .sqc is the output file",
     )
     parser.add_argument("--allow-cut", action="store_true", help="code what is there of a file that was cut off")
+    add_rate_options(parser)
     add_coding_options(parser, DEFAULT_MODEL)
     parser.set_defaults(run=run)
 
@@ -75,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     codec = load_codec(
         arguments.model, arguments.device, arguments.threads, arguments.precision, arguments.compile
     )
+    arguments.bits = codec.config.pick_bits(arguments.bits, arguments.kbps)
     groups: list[list[Job]] = []
     others = [job for job in jobs if not job.problem]
     if len(others) > 1 and codec.encoder_steps is not None:
@@ -93,11 +96,11 @@ def encode_file(codec: Codec, job: Job, progress: Progress, arguments: argparse.
         declared = reader.info.seconds
         progress.begin(declared if declared < 1e7 else None)
         blocks = _counted(reader, codec.sample_rate, progress)
-        packer = container.Packer(codec.codebook_size)
-        for tokens in codec.encode_blocks(blocks):
+        packer = container.Packer(codec.config.codes(arguments.bits))
+        for tokens in codec.encode_blocks(blocks, bits=arguments.bits):
             packer.push(tokens)
         header = code_header(
-            codec, reader.sample_rate, reader.samples_read, reader.num_channels, packer.num_tokens
+            codec, reader.sample_rate, reader.samples_read, reader.num_channels, packer.num_tokens, arguments.bits
         )
     payload = packer.finish()
     if job.target == PIPE:

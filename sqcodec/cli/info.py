@@ -82,6 +82,7 @@ def _code(data: bytes) -> dict[str, Any]:
         "tokens": header.num_tokens,
         "codebook_size": header.codebook_size,
         "levels": list(header.levels) if header.levels else None,
+        **({"bits": header.bits, "rates": str(header.rates)} if header.rates else {}),
         "bytes": len(data),
         "actual_kbps": len(data) * 8 / header.seconds / 1000,
     }
@@ -119,6 +120,7 @@ def _model(name: str) -> dict[str, Any]:
         "nominal_kbps": codec.bit_rate / 1000,
         "codebook_size": codec.codebook_size,
         "levels": list(codec.levels) if codec.levels else None,
+        **({"bits": codec.default_bits, "rates": str(codec.config.rates)} if codec.rates else {}),
         "parameters": sum(parameter.numel() for parameter in codec.network.parameters()),
         "configuration": codec.config.to_dict(),
     }

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqcodec.registry import ModelInfo
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -29,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
                     {
                         "name": model.name,
                         "bit_rate": model.bit_rate,
+                        "bits": [model.rates.lowest, model.rates.highest] if model.rates else None,
+                        "kbps": list(model.rates.table().values()) if model.rates else [model.bit_rate / 1000],
                         "token_rate": model.token_rate,
                         "sample_rate": model.sample_rate,
                         "licence": model.licence,
@@ -41,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         rows.append(
             (
                 model.name,
-                f"{model.bit_rate / 1000:.3f}",
+                _rate(model),
                 f"{model.token_rate:.2f}",
                 str(model.sample_rate),
                 model.licence,
@@ -54,3 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
         for row in rows:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return 0
+
+
+def _rate(model: ModelInfo) -> str:
+    """'2.807', or '1.500-4.000' of a model with several rates."""
+    if model.rates is None:
+        return f"{model.bit_rate / 1000:.3f}"
+    return "-".join(f"{model.rates.kbps(bits):.3f}" for bits in (model.rates.lowest, model.rates.highest))

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import DEFAULT_MODEL, UsageError, add_device, binary_stdout, load_codec, positive
+from .common import (
+    DEFAULT_MODEL,
+    UsageError,
+    add_device,
+    add_rate_options,
+    binary_stdout,
+    load_codec,
+    positive,
+    printable,
+)
 from .pcm import PCMReader, PCMWriter
-from .token_stream import TokenFormat, read_header, read_records
+from .token_stream import TokenFormat, read_header
 
 if TYPE_CHECKING:
     from sqcodec.codec import Codec
+    from sqcodec.streaming import StreamEncoder
 
 FORMATS = ("s16", "f32", "wav")
 
@@ -33,6 +44,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--rate", type=positive, metavar="HZ", help="of raw audio; default: the model's")
     parser.add_argument("--channels", type=positive, default=1, metavar="N", help="of raw audio; default: 1")
     parser.add_argument("--model", metavar="NAME|FOLDER", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
+    add_rate_options(parser)
+    parser.add_argument(
+        "--control",
+        type=Path,
+        metavar="FILE",
+        help="a file with a number, kbit/s: the rate from now on, whenever it changes, for a model with several rates",
+    )
     add_device(parser)
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="CPU threads; default: 1")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the large layers")
@@ -43,6 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Stream until stdin ends; exit status."""
     if sys.stdin.isatty():
         raise UsageError("stdin is a terminal: pipe audio or tokens in")
+    if arguments.what == "decode" and (arguments.kbps, arguments.bits, arguments.control) != (None, None, None):
+        raise UsageError("decode takes its rate from the tokens: leave --kbps, --bits and --control out")
     with binary_stdout() as output:
         codec = load_codec(arguments.model, arguments.device, arguments.threads, arguments.precision)
         if arguments.what == "decode":
@@ -59,21 +79,29 @@ def encode(codec: Codec, stdin: Any, stdout: Any, arguments: argparse.Namespace)
 
     reader = PCMReader(stdin, arguments.input, arguments.rate or codec.sample_rate, arguments.channels)
     channels = reader.num_channels
-    encoder = StreamEncoder(codec, channels)
+    encoder = StreamEncoder(codec, channels, bits=arguments.bits, kbps=arguments.kbps)
+    control = _Control(arguments.control, encoder)
     inward = StreamResampler(reader.sample_rate, codec.sample_rate, channels)
     if arguments.what == "encode":
-        tokens = _token_format(codec, channels)
+        control.follow()
+        tokens = _token_format(codec, channels, encoder.bits)
         stdout.write(tokens.header)
         for block in reader.blocks():
+            control.follow()
+            if encoder.bits is not None and encoder.bits != tokens.bits:
+                stdout.write(tokens.change(encoder.bits))
             stdout.write(tokens.dumps(encoder.push(inward.process(block)).numpy()))
             stdout.flush()
         stdout.write(tokens.dumps(encoder.push(inward.flush()).numpy()))
         stdout.write(tokens.dumps(encoder.flush().numpy()))
         return
-    decoder = StreamDecoder(codec, channels)
+    decoder = StreamDecoder(codec, channels, bits=encoder.bits)
     writer = PCMWriter(stdout, arguments.output, reader.sample_rate, channels)
     outward = StreamResampler(codec.sample_rate, reader.sample_rate, channels)
     for block in reader.blocks():
+        control.follow()
+        if encoder.bits is not None:
+            decoder.bits = encoder.bits
         writer.write(outward.process(decoder.push(encoder.push(inward.process(block))).numpy()))
     writer.write(outward.process(decoder.push(encoder.push(inward.flush())).numpy()))
     left = encoder.samples_read - decoder.samples_written
@@ -87,17 +115,42 @@ def decode(codec: Codec, stdin: Any, stdout: Any, arguments: argparse.Namespace)
     from sqcodec.streaming import StreamDecoder
 
     header = read_header(stdin)
-    tokens = _token_format(codec, header[5] or 1)
+    tokens = _token_format(codec, header[5] or 1, codec.default_bits)
     tokens.check(header, codec.matches)
-    decoder = StreamDecoder(codec, tokens.num_channels)
+    decoder = StreamDecoder(codec, tokens.num_channels, bits=tokens.bits)
     rate = arguments.rate or codec.sample_rate
     writer = PCMWriter(stdout, arguments.output, rate, tokens.num_channels)
     outward = StreamResampler(codec.sample_rate, rate, tokens.num_channels)
-    for records in read_records(stdin, tokens.record_size):
-        writer.write(outward.process(decoder.push(tokens.loads(records)).numpy()))
+    for piece in tokens.read(stdin):
+        if tokens.bits is not None:
+            decoder.bits = tokens.bits
+        writer.write(outward.process(decoder.push(piece).numpy()))
     writer.write(outward.flush())
 
 
-def _token_format(codec: Codec, num_channels: int) -> TokenFormat:
-    per_frame = codec.config.tokens_per_frame
-    return TokenFormat(codec.codebook_size, per_frame, num_channels, codec.weights_hash)
+def _token_format(codec: Codec, num_channels: int, bits: int | None) -> TokenFormat:
+    config = codec.config
+    size = config.codes(bits)
+    return TokenFormat(size, config.tokens_per_frame, num_channels, codec.weights_hash, config.rates)
+
+
+class _Control:
+    """The rate that a file says, while the encoder runs. What is no rate is reported once, and changes nothing."""
+
+    def __init__(self, path: Path | None, encoder: StreamEncoder) -> None:
+        self._path, self._encoder, self._seen = path, encoder, ""
+        if path is not None and not encoder.codec.rates:
+            raise ValueError(f"--control {path}: model {encoder.codec.name!r} has one rate, {encoder.kbps:.4g} kbit/s.")
+
+    def follow(self) -> None:
+        """Take the rate of the file, if it is another one. OSError where there is no file."""
+        if self._path is None:
+            return
+        text = self._path.read_text("utf-8", "replace").strip()
+        if text in ("", self._seen):  # empty: it is being written
+            return
+        self._seen = text
+        try:
+            self._encoder.kbps = float(text)
+        except ValueError as error:
+            print(printable(f"sqcodec: {self._path}: {error}"), file=sys.stderr, flush=True)

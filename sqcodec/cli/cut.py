@@ -1,0 +1,66 @@
+"""`sqcodec cut`: code files to fewer bits. Reads no model and no torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .common import Coded, Progress, UsageError, add_rate_options, binary_stdout, run_jobs
+from .files import CODE_EXTENSION, PIPE, Job, PlanError, plan
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "cut",
+        help="code files to a lower bit rate, without the model",
+        description="Cut the tokens of code files to fewer bits: the same files, bit for bit, as coding at that rate "
+        "gives. For models with several rates (`sqcodec models`); needs no model and takes no time.",
+        epilog="examples: sqcodec cut in.sqc out.sqc --kbps 1.5 | sqcodec cut codes/ --out small/ --bits 12 | "
+        "sqcodec cut in.sqc - --kbps 1.5 | sqcodec decode - out.wav",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders, globs, or - for stdin")
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="PATH",
+        help="folder for the new files, mirroring the input folders; or the file (or -) for one input. Of two "
+        "arguments the second one is the output",
+    )
+    add_rate_options(parser, required=True)
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    parser.add_argument("--json", action="store_true", help="one JSON object per file on stdout")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Cut all inputs; exit status."""
+    inputs, out = arguments.inputs, arguments.out
+    if out is None and len(inputs) == 2:  # both end in .sqc: where the second one is not there yet, it is the output
+        inputs, out = inputs[:1], inputs[1]
+    if out is None and inputs != [PIPE]:
+        raise UsageError("name the output: sqcodec cut IN OUT, or --out FOLDER for several inputs")
+    try:
+        suffixes = [CODE_EXTENSION]
+        jobs = plan(inputs, out, wanted=suffixes, suffix=CODE_EXTENSION, output_suffixes=suffixes)
+    except PlanError as error:
+        raise UsageError(str(error)) from None
+    return run_jobs(jobs, arguments, lambda job, progress: cut_file(job, progress, arguments))
+
+
+def cut_file(job: Job, progress: Progress, arguments: argparse.Namespace) -> Coded:
+    """Cut one file. Raises ValueError or OSError, and leaves no partial file."""
+    from sqcodec import container
+    from sqcodec.files import write_atomically
+
+    progress.begin(None)
+    data = sys.stdin.buffer.read() if job.source == PIPE else Path(job.source).read_bytes()
+    data = container.cut(data, arguments.bits, arguments.kbps)
+    if job.target == PIPE:
+        with binary_stdout() as stream:
+            stream.write(data)
+    else:
+        write_atomically(Path(job.target), data)
+    return Coded.of(job, None, container.loads_header(data), len(data), progress.elapsed)
