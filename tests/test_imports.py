@@ -28,6 +28,7 @@ ALLOWED = {
     "hub": {"config", "compat"},
     "compat": {"config", "checkpoint", "nn", "hub"},
     "registry": {"config", "checkpoint", "identity"},
+    "entropy": {"config"},
     "codec": {"config", "identity", "audio", "nn", "quantizers", "registry", "checkpoint"},
     "streaming": {"nn", "checkpoint", "codec"},
     "export": {"nn", "quantizers", "codec"},
