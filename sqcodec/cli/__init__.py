@@ -22,6 +22,7 @@ from .common import UsageError, describe, printable
 MODULES = (
     "encode", "decode", "cut", "stream", "export", "bench", "info", "models", "importing",
     "prepare", "train", "recipes", "study", "codebook", "evaluate", "profile", "tokens", "token_report", "lm",
+    "entropy",
 )  # fmt: skip
 
 

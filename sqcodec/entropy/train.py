@@ -88,14 +88,15 @@ class PredictorNetwork(nn.Module):
     def to_integers(self) -> Predictor:
         """The predictor, with weights rounded to 2^-9."""
         units = self.gru.hidden_size
-        matrix, bias = self.gru.weight_ih_l0, self.gru.bias_hh_l0
-        outer = self.gru.bias_ih_l0 + F.pad(bias[: 2 * units], (0, units))
+        gru: dict[str, Tensor] = dict(self.gru.named_parameters())
+        matrix, bias = gru["weight_ih_l0"], gru["bias_hh_l0"]
+        outer = gru["bias_ih_l0"] + F.pad(bias[: 2 * units], (0, units))
         return Predictor(
             alphabets=np.array(self.alphabets, np.int32),
             input=_integers(self.embedding @ matrix.T),
             phase=_integers(self.phase @ matrix.T + outer),
             count=_integers(self.count @ matrix.T),
-            recurrent=_integers(_bounded(self.gru.weight_hh_l0)),
+            recurrent=_integers(_bounded(gru["weight_hh_l0"])),
             recurrent_bias=_integers(bias[2 * units :]),
             hidden=_integers(_bounded(self.hidden.weight)),
             hidden_bias=_integers(self.hidden.bias),

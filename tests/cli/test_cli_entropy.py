@@ -1,0 +1,43 @@
+"""`sqcodec entropy`: a predictor from a folder of audio, measured."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import soundfile
+from cli_helpers import failure, speech
+
+from sqcodec import cli
+from sqcodec.entropy import Predictor
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    for index in range(4):
+        (tmp_path / "corpus" / f"s{index}").mkdir(parents=True)
+        soundfile.write(tmp_path / "corpus" / f"s{index}" / "a.wav", speech(6 + index)[0], 16000)
+    return tmp_path / "corpus"
+
+
+def test_a_predictor_is_trained_and_saves_bits(corpus, home, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("SQCODEC_HOME", str(home))
+    out = tmp_path / "entropy.safetensors"
+    arguments = ["entropy", "train", "tiny", "--data", str(corpus), "--out", str(out), "--hold-out", "s1"]
+    assert cli.main([*arguments, "--steps", "12", "--units", "16"]) == 0
+    assert "saved" in capsys.readouterr().out
+    predictor = Predictor.load(out)
+    assert predictor.alphabet_sizes == (7, 7, 7) and predictor.num_units == 16
+    assert cli.main(["entropy", "measure", "tiny", "--data", str(corpus), "--predictor", str(out), "--json"]) == 0
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 0 < line["coded_bits"] < line["bits"] and line["saving"] > 0.05
+    assert cli.main(arguments) == 1
+    assert "--force" in failure(capsys)
+    assert cli.main([*arguments[:-1], "nobody", "--force"]) == 1
+    assert "nobody" in failure(capsys)
+
+
+def test_a_model_without_predictor_says_how_to_get_one(corpus, home, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("SQCODEC_HOME", str(home))
+    assert cli.main(["entropy", "measure", "tiny", "--data", str(corpus)]) == 1
+    assert "sqcodec entropy train tiny" in failure(capsys)
