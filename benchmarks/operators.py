@@ -21,10 +21,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sqcodec.config import published_config
 from sqcodec.nn import build_network
-from sqcodec.nn.network import Network
-from sqcodec.nn.packing import can_pack, pack, packed_linear
-from sqcodec.nn.prepared import PreparedNetwork
-from sqcodec.nn.steps import StepOptions
+from sqcodec.nn.inference import InferenceOptions, can_pack, pack, packed_linear
+from sqcodec.nn.published.network import WaveformNetwork
+from sqcodec.nn.published.prepared import PreparedNetwork
 
 KINDS = {
     "matrix products": ("linear", "mm", "convolution"),
@@ -47,7 +46,7 @@ def main() -> None:
     torch.manual_seed(0)
     config = published_config(arguments.config)
     network = build_network(config).eval().requires_grad_(False)
-    assert isinstance(network, Network)
+    assert isinstance(network, WaveformNetwork)
     with torch.inference_mode():
         samples = network.pad(0.1 * torch.randn(1, 1, round(arguments.seconds * config.sample_rate)))
         features = network.encode_features(samples)
@@ -58,7 +57,7 @@ def main() -> None:
             with FlopCounterMode(display=False) as counter:
                 function(value)
             for dtype in (torch.float32, torch.bfloat16):
-                options = StepOptions(dtype, can_pack(dtype), arguments.compile)
+                options = InferenceOptions(dtype, can_pack(dtype), arguments.compile)
                 prepared = PreparedNetwork(network, options)
                 work = prepared.encode_features if what == "encode" else prepared.decode_features
                 label = f"{arguments.config} {what}, {str(dtype)[6:]}"

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from sqcodec.compat import PARTS, load_published
 from sqcodec.config import published_config, published_names
-from sqcodec.nn.network import Network
+from sqcodec.nn.published.network import WaveformNetwork
 
 BOUNDARY = 1e-5
 WAVEFORM_TOLERANCE = 1e-4
@@ -122,19 +122,19 @@ def indices_of(codec, samples: Tensor) -> Tensor:
     return (indices["indices"] if isinstance(indices, dict) else indices).long()
 
 
-def load_ours(codec, toml: Path, fold: bool) -> Network:
+def load_ours(codec, toml: Path, fold: bool) -> WaveformNetwork:
     """Save the authors' five files and read them as ours."""
     with tempfile.TemporaryDirectory() as folder:
         for part in PARTS:
             torch.save(codec.network.trainable_modules[part].state_dict(), Path(folder) / f"{part}.pt")
         config, state = load_published(folder, toml, fold=fold)
-    network = Network(config)
+    network = WaveformNetwork(config)
     network.load_state_dict(state)
     return network.eval()
 
 
 @torch.inference_mode()
-def compare(codec, network: Network, samples: Tensor) -> dict[str, float]:
+def compare(codec, network: WaveformNetwork, samples: Tensor) -> dict[str, float]:
     """Tokens and waveforms of one clip [1, T], run as the authors run them."""
     theirs = indices_of(codec, samples)
     features = network.encode_features(network.pad(samples.unsqueeze(1)))

@@ -20,18 +20,9 @@ from sqcodec.audio import check_rate, load, resample
 from sqcodec.checkpoint import load_model, load_weights, save_model
 from sqcodec.config import ModelConfig
 from sqcodec.identity import hash_model, is_same
-from sqcodec.nn import FrameNetwork, Network, build_network
-from sqcodec.nn.coder import DecoderSteps, EncoderSteps
-from sqcodec.nn.packing import can_pack
-from sqcodec.nn.prepared import PreparedNetwork
-from sqcodec.nn.steps import StepOptions
-from sqcodec.nn.streams import DecoderStream, EncoderStream, decode_items, encode_items
-
-CHUNK_SECONDS = 24.0
-"""Longer audio is coded in chunks of about this length, cut at fixed positions."""
-
-BATCH_SECONDS = 960.0
-"""Most audio that one batch of ``encode_batch`` or ``decode_batch`` holds, padding included."""
+from sqcodec.nn import CodecNetwork, Coder, build_coder, build_network
+from sqcodec.nn.incremental import DecoderSteps, EncoderSteps
+from sqcodec.nn.inference import InferenceOptions, can_pack
 
 LOUDEST = 1e4
 """Of samples in [-1, 1]: what is beyond is no audio, and would be coded as a buzz."""
@@ -47,8 +38,8 @@ class Codec:
     A frame-rate model is run step by step with the state of its layers, so that pieces of any lengths
     (``encode_blocks``, ``sqcodec.streaming``), batches and whole recordings give the same tokens and samples. Another
     causal model is coded in chunks that overlap by all that its layers can see, cut at fixed positions. A published
-    model norms over the whole signal: it is run as its authors do up to ``CHUNK_SECONDS`` (rounded up to whole
-    attention windows), and longer audio as separate pieces of that length.
+    model norms over the whole signal: it is run as its authors do up to 24 s (rounded up to whole attention
+    windows), and longer audio as separate pieces of that length.
 
     Args:
         network: the network; it is put in evaluation mode. Weights that change after the first use are not seen.
@@ -64,7 +55,7 @@ class Codec:
 
     def __init__(
         self,
-        network: Network | FrameNetwork,
+        network: CodecNetwork,
         name: str = "",
         weights_hash: str = "",
         precision: Precision = "float32",
@@ -104,8 +95,7 @@ class Codec:
     def to(self, device: str | torch.device) -> Codec:
         """Moves the network, as ``torch.nn.Module.to`` does; itself. Streams that are open stay where they began."""
         self.network.to(pick_device(device))
-        for name in ("encoder_steps", "decoder_steps", "_prepared_network"):
-            self.__dict__.pop(name, None)
+        self.__dict__.pop("coder", None)
         return self
 
     def __repr__(self) -> str:
@@ -186,39 +176,27 @@ class Codec:
         return self.lookahead + self.hop_length * self.config.tokens_per_frame
 
     @cached_property
-    def encoder_steps(self) -> EncoderSteps | None:
-        """The encoder with weights prepared for inference; None for a network without steps."""
-        if not isinstance(self.network, FrameNetwork):
-            return None
-        with torch.inference_mode():
-            return EncoderSteps(self.network, self._step_options)
-
-    @cached_property
-    def decoder_steps(self) -> DecoderSteps | None:
-        """The decoder with weights prepared for inference; None for a network without steps."""
-        if not isinstance(self.network, FrameNetwork):
-            return None
-        with torch.inference_mode():
-            return DecoderSteps(self.network, self._step_options)
-
-    @cached_property
-    def _prepared_network(self) -> PreparedNetwork:
-        """A network without steps, with weights prepared for inference."""
-        assert isinstance(self.network, Network)
-        with torch.inference_mode():
-            return PreparedNetwork(self.network, self._step_options)
+    def coder(self) -> Coder:
+        """What codes with the network, its weights prepared for inference at the first use."""
+        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+        packed = self.device.type == "cpu" and can_pack(dtype)
+        return build_coder(self.network, InferenceOptions(dtype, packed, self.compiled))
 
     @property
-    def _step_options(self) -> StepOptions:
-        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-        return StepOptions(dtype, self.device.type == "cpu" and can_pack(dtype), self.compiled)
+    @torch.inference_mode()
+    def encoder_steps(self) -> EncoderSteps | None:
+        """The encoder for live streams; None for a network that cannot stream exactly."""
+        return self.coder.encoder
+
+    @property
+    @torch.inference_mode()
+    def decoder_steps(self) -> DecoderSteps | None:
+        """The decoder for live streams; None for a network that cannot stream exactly."""
+        return self.coder.decoder
 
     def token_count(self, length: int) -> int:
         """Tokens for ``length`` samples at the model's rate, as ``encode`` gives them."""
-        if self.config.causal:
-            return self.network.token_count(length)
-        whole, rest = divmod(length, self._chunk_length)
-        return (whole * self._chunk_length + self.network.pad_length(rest)) // self.hop_length
+        return self.coder.token_count(length)
 
     def encode(
         self,
@@ -284,16 +262,7 @@ class Codec:
         for array in arrays:
             if array.shape[0] != 1:
                 raise ValueError(f"An item has shape {list(array.shape)}: each must be one channel, [T].")
-        if self.encoder_steps is None:
-            return [self.encode(array, bits=bits)[0] for array in arrays]
-        samples = [torch.from_numpy(array[0]).to(self.device) for array in arrays]
-        frames = [self._frame_count(len(item)) for item in samples]
-        results: list[Tensor] = [torch.zeros(0)] * len(items)
-        for group in self._groups(frames):
-            tokens = encode_items(self.encoder_steps, [samples[i] for i in group], [frames[i] for i in group], bits)
-            for index, row in zip(group, tokens, strict=True):
-                results[index] = row.cpu()
-        return results
+        return self.coder.encode_items(arrays, bits)
 
     @torch.inference_mode()
     def decode_batch(
@@ -321,18 +290,7 @@ class Codec:
             wanted = [_check_length(length) for length in lengths]
             if len(wanted) != len(items):
                 raise ValueError(f"There are {len(wanted)} lengths for {len(items)} items.")
-        if self.decoder_steps is None:
-            return [self.decode(array, length, bits=bits)[0] for array, length in zip(arrays, wanted, strict=True)]
-        per_frame = self.decoder_steps.tokens_per_frame
-        for array, length in zip(arrays, wanted, strict=True):
-            self._check_carried(array, length)
-        whole = [torch.from_numpy(array[0, : array.shape[1] // per_frame * per_frame]) for array in arrays]
-        results: list[Tensor] = [torch.zeros(0)] * len(items)
-        for group in self._groups([len(tokens) // per_frame for tokens in whole]):
-            rows = decode_items(self.decoder_steps, [whole[index].to(self.device) for index in group], bits)
-            for index, row in zip(group, rows, strict=True):
-                results[index] = row[self.lookahead :][: wanted[index]].cpu()
-        return results
+        return self.coder.decode_items(arrays, wanted, bits)
 
     @torch.inference_mode()
     def encode_blocks(
@@ -346,37 +304,8 @@ class Codec:
         Yields:
             int64 [B, n].
         """
-        bits = self.config.pick_bits(bits, kbps)
-        blocks = (check_samples(block) for block in blocks)
-        if self.encoder_steps is not None:
-            yield from self._encode_steps(self.encoder_steps, blocks, bits)
-            return
-        chunk, context = self._chunk_length, self._context(self.network.encoder_context)
-        kept, pending, held, total = None, [], 0, 0
-        for block in blocks:
-            pending.append(block)
-            held, total = held + block.shape[1], total + block.shape[1]
-            if held < chunk:
-                continue
-            joined = np.concatenate(pending, axis=1)
-            while joined.shape[1] >= chunk:
-                yield self._encode_chunk(kept, joined[:, :chunk], bits)
-                kept, joined = _tail(kept, joined[:, :chunk], context), joined[:, chunk:]
-            pending, held = [joined], joined.shape[1]
-        if not total:
-            raise ValueError("There are no samples to encode.")
-        last = np.concatenate(pending, axis=1)
-        # A causal model's lookahead still has to come out when the last chunk was full.
-        if self.config.causal:
-            wanted = self.network.token_count(total) * self.hop_length - (total - last.shape[1])
-            last = np.pad(last, ((0, 0), (0, wanted - last.shape[1])))
-            for start in range(0, last.shape[1], chunk):
-                part = last[:, start : start + chunk]
-                yield self._encode_chunk(kept, part, bits)
-                kept = _tail(kept, part, context)
-        elif last.shape[1]:
-            padded = self.network.pad(torch.from_numpy(last)).numpy()
-            yield self._encode_chunk(None, padded, bits, last.shape[1])
+        checked = (check_samples(block) for block in blocks)
+        yield from self.coder.encode_blocks(checked, self.config.pick_bits(bits, kbps))
 
     @torch.inference_mode()
     def decode_blocks(
@@ -397,64 +326,7 @@ class Codec:
             float32 [B, t].
         """
         bits = self.config.pick_bits(bits, kbps)
-        _check_length(length)
-        chunk = self._chunk_length // self.hop_length
-        if self.decoder_steps is not None:
-            yield from self._decode_steps(self.decoder_steps, tokens, length, chunk, bits)
-            return
-        tokens = tokens if isinstance(tokens, np.ndarray) else np.concatenate(list(tokens), axis=1)
-        self._check_carried(tokens, length)
-        context = self._context(self.network.decoder_context) // self.hop_length
-        skip, left = self.lookahead, length
-        for start in range(0, tokens.shape[1], chunk):
-            if left == 0:
-                return
-            first = max(0, start - context)
-            part = torch.from_numpy(np.ascontiguousarray(tokens[:, first : start + chunk])).to(self.device)
-            output = self._prepared_network.decode_features(self.network.quantizer.at(bits).decode(part))[:, 0]
-            samples = output[:, (start - first) * self.hop_length :].cpu().numpy()[:, skip : skip + left]
-            skip = max(0, skip - (output.shape[1] - (start - first) * self.hop_length))
-            left -= samples.shape[1]
-            if samples.shape[1]:
-                yield samples
-
-    def _decode_steps(
-        self,
-        steps: DecoderSteps,
-        tokens: np.ndarray | Iterable[np.ndarray],
-        length: int,
-        chunk: int,
-        bits: int | None,
-    ) -> Iterator[np.ndarray]:
-        if isinstance(tokens, np.ndarray):
-            self._check_carried(tokens, length)
-            pieces: Iterable[np.ndarray] = np.split(tokens, range(chunk, tokens.shape[1], chunk), axis=1)
-        else:
-            pieces = tokens
-        stream, left = None, length
-        for part in pieces:
-            if left == 0:
-                return
-            stream = stream or DecoderStream(steps, part.shape[0], self.lookahead, bits)
-            samples = stream.push(torch.from_numpy(np.ascontiguousarray(part))).cpu().numpy()[:, :left]
-            left -= samples.shape[1]
-            if samples.shape[1]:
-                yield samples
-        if left:
-            raise ValueError(f"The tokens carry {length - left} samples, fewer than {length}.")
-
-    def _encode_steps(
-        self, steps: EncoderSteps, blocks: Iterable[np.ndarray], bits: int | None
-    ) -> Iterator[np.ndarray]:
-        stream: EncoderStream | None = None
-        for block in blocks:
-            stream = stream or EncoderStream(steps, block.shape[0], bits)
-            tokens = stream.push(torch.from_numpy(block))
-            if tokens.shape[1]:
-                yield tokens.cpu().numpy()
-        if stream is None or not stream.state.total:
-            raise ValueError("There are no samples to encode.")
-        yield stream.flush(self._frame_count(stream.state.total)).cpu().numpy()
+        yield from self.coder.decode_blocks(tokens, _check_length(length), bits)
 
     def _prepared(self, samples: Samples, sample_rate: int | None) -> np.ndarray:
         """Float32 [B, T] at the model's rate."""
@@ -462,57 +334,15 @@ class Codec:
         rate = self.sample_rate if sample_rate is None else check_rate(sample_rate)
         return array if rate == self.sample_rate else resample(array, rate, self.sample_rate)
 
-    def _groups(self, frames: Sequence[int]) -> Iterator[list[int]]:
-        """Items of similar lengths together, ``BATCH_SECONDS`` at most."""
-        most = BATCH_SECONDS * self.sample_rate / (self.hop_length * self.config.tokens_per_frame)
-        group: list[int] = []
-        for index in sorted(range(len(frames)), key=lambda index: -frames[index]):
-            if group and frames[group[0]] * (len(group) + 1) > most:
-                yield group
-                group = []
-            group.append(index)
-        if group:
-            yield group
-
-    def _frame_count(self, length: int) -> int:
-        return self.network.token_count(length) // self.config.tokens_per_frame
-
-    def _carried(self, tokens: np.ndarray) -> int:
-        """Samples of the recording in tokens [B, N]."""
-        per_frame = self.config.tokens_per_frame
-        return tokens.shape[1] // per_frame * per_frame * self.hop_length - self.lookahead
-
     def _all_carried(self, tokens: np.ndarray) -> int:
-        """``_carried`` of tokens that are enough for a sample."""
-        carried = self._carried(tokens)
+        """Samples of the recording in tokens [B, N]; ValueError where they are too few for one."""
+        carried = self.coder.carried(tokens)
         if carried < 1:
             per_frame = self.config.tokens_per_frame
             least = (self.lookahead // (self.hop_length * per_frame) + 1) * per_frame
             raise ValueError(f"{tokens.shape[1]} tokens are too few to decode: {self.name!r} needs {least} or more.")
         return carried
 
-    def _check_carried(self, tokens: np.ndarray, length: int) -> None:
-        carried = self._carried(tokens)
-        if length > carried:
-            raise ValueError(f"{tokens.shape[1]} tokens carry {max(carried, 0)} samples, fewer than {length}.")
-
-    @property
-    def _chunk_length(self) -> int:
-        multiple = self.config.pad_multiple
-        return -(-int(CHUNK_SECONDS * self.sample_rate) // multiple) * multiple
-
-    def _context(self, samples: int) -> int:
-        """``samples`` rounded up to whole frames; nothing for a model that is not causal."""
-        multiple = self.config.pad_multiple
-        return -(-samples // multiple) * multiple if self.config.causal else 0
-
-    def _encode_chunk(
-        self, kept: np.ndarray | None, chunk: np.ndarray, bits: int | None, length: int | None = None
-    ) -> np.ndarray:
-        """Tokens of the chunk; ``length``: samples before its padding, if it is padded."""
-        samples = chunk if kept is None else np.concatenate([kept, chunk], axis=1)
-        features = self._prepared_network.encode_features(torch.from_numpy(samples).to(self.device)[:, None], length)
-        return self.network.quantizer.at(bits).encode(features).cpu().numpy()[:, -(chunk.shape[1] // self.hop_length) :]
 
 
 def pick_device(device: str | torch.device) -> torch.device:
@@ -520,14 +350,6 @@ def pick_device(device: str | torch.device) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
-
-
-def _tail(kept: np.ndarray | None, chunk: np.ndarray, context: int) -> np.ndarray | None:
-    """The last ``context`` samples of what was coded so far."""
-    if not context:
-        return None
-    joined = chunk if kept is None else np.concatenate([kept, chunk], axis=1)
-    return joined[:, -context:]
 
 
 def _to_tokens(tokens: Samples) -> np.ndarray:

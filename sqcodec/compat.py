@@ -85,7 +85,7 @@ def load_published(
             function. False keeps both, to train on as the authors did.
 
     Returns:
-        The configuration, and the tensors that `Network(configuration).load_state_dict` takes.
+        The configuration, and the tensors that `WaveformNetwork(configuration).load_state_dict` takes.
 
     Raises:
         FileNotFoundError, ValueError: a file is missing or unreadable, or a tensor is missing, unexpected or

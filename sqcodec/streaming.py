@@ -24,7 +24,7 @@ from torch import Tensor
 
 from sqcodec.codec import Codec, Samples, check_samples, check_tokens
 from sqcodec.files import write_atomically
-from sqcodec.nn.coder import FrameState
+from sqcodec.nn.incremental import FrameState
 from sqcodec.nn.streams import DecoderStream, EncoderStream, StreamState
 
 LONGEST = 2**40

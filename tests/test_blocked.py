@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-import sqcodec.nn.blocked
+import sqcodec.nn.published.blocked
 from sqcodec.codec import Codec
 from sqcodec.config import ModelConfig, published_config
 from sqcodec.nn import build_network
-from sqcodec.nn.network import Network
-from sqcodec.nn.packing import can_pack
-from sqcodec.nn.prepared import PreparedNetwork
-from sqcodec.nn.steps import StepOptions
+from sqcodec.nn.inference import InferenceOptions, can_pack
+from sqcodec.nn.published.network import WaveformNetwork
+from sqcodec.nn.published.prepared import PreparedNetwork
 
 
-def random_network(name: str) -> Network:
+def random_network(name: str) -> WaveformNetwork:
     """All parameters away from their initial values; "causal" is a network that no one has published."""
     torch.manual_seed(0)
     config = published_config("l3ac-3kbps" if name == "causal" else name)
@@ -26,7 +25,7 @@ def random_network(name: str) -> Network:
         values["transformer"] = {**values["transformer"], "exact_window": True}
         config = ModelConfig.from_dict({**values, "causal": True})
     network = build_network(config).eval().requires_grad_(False)
-    assert isinstance(network, Network)
+    assert isinstance(network, WaveformNetwork)
     for parameter in network.parameters():
         if parameter.dim() == 1:
             parameter.data += 0.1 * torch.randn_like(parameter)
@@ -37,19 +36,19 @@ def random_network(name: str) -> Network:
 @torch.inference_mode()
 def test_prepared_equals_the_plain_layers(name: str, speech: np.ndarray, monkeypatch) -> None:
     """In small blocks, so that there are many; in both precisions."""
-    monkeypatch.setattr(sqcodec.nn.blocked, "BLOCK_BYTES", 2**17)
+    monkeypatch.setattr(sqcodec.nn.published.blocked, "BLOCK_BYTES", 2**17)
     network = random_network(name)
     samples = network.pad(torch.from_numpy(speech[20000:26000])[None, None])
     if name != "sqcodec-3kbps":
         samples = torch.cat([samples, 0.5 * samples])
     features = network.encode_features(samples)
     wave = network.decode_features(features)
-    prepared = PreparedNetwork(network, StepOptions(packed=can_pack(torch.float32)))
+    prepared = PreparedNetwork(network, InferenceOptions(packed=can_pack(torch.float32)))
     found = prepared.encode_features(samples)
     torch.testing.assert_close(found, features, rtol=1e-4, atol=1e-4 * float(features.abs().max()))
     # the tolerance of scripts/parity.py: round-off that some Snakes multiply
     torch.testing.assert_close(prepared.decode_features(features), wave, rtol=0, atol=1e-4)
-    rough = PreparedNetwork(network, StepOptions(torch.bfloat16, packed=can_pack(torch.bfloat16)))
+    rough = PreparedNetwork(network, InferenceOptions(torch.bfloat16, packed=can_pack(torch.bfloat16)))
     assert (rough.encode_features(samples) - features).norm() < 0.03 * features.norm()
     assert (rough.decode_features(features) - wave).norm() < 0.2 * wave.norm()
 
@@ -59,7 +58,7 @@ def test_long_padding_is_not_computed(speech: np.ndarray, monkeypatch) -> None:
     """The published SQCodec pads a second to four and a half; the frames within the padding are all the same."""
     network = random_network("sqcodec-0k75bps")
     samples = network.pad(torch.from_numpy(speech[20000:36000])[None, None])
-    prepared = PreparedNetwork(network, StepOptions())
+    prepared = PreparedNetwork(network, InferenceOptions())
     expected = prepared.encode_features(samples)
     computed = []
     encode = prepared._encode
@@ -84,7 +83,7 @@ def test_codec_in_both_precisions(speech: np.ndarray) -> None:
 @torch.inference_mode()
 def test_compiled_snake_has_one_graph_for_all_lengths(dtype: torch.dtype) -> None:
     pytest.importorskip("torch._inductor")
-    from sqcodec.nn.snake import _snake, snake
+    from sqcodec.nn.published.snake import _snake, snake
 
     graphs = []
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import sqcodec
-import sqcodec.codec
+import sqcodec.nn.coder
 from sqcodec.audio import resample
 from sqcodec.codec import Codec
 from sqcodec.config import ModelConfig
@@ -24,7 +24,7 @@ def test_blocks_of_any_size_equal_the_whole(codec: Codec, speech: np.ndarray, mo
     samples = np.stack([speech[:90000], speech[90000:180000]])
     whole = codec.encode(samples)
     decoded = codec.decode(whole, 90000)
-    monkeypatch.setattr(sqcodec.codec, "CHUNK_SECONDS", 0.5)
+    monkeypatch.setattr(sqcodec.nn.coder, "CHUNK_SECONDS", 0.5)
     random = np.random.default_rng(0)
     cuts = np.sort(random.choice(90000, size=25, replace=False))
     blocks = np.split(samples, cuts, axis=1)

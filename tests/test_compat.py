@@ -16,7 +16,7 @@ from torch import Tensor
 import sqcodec.hub
 from sqcodec.compat import PARTS, convert, import_published, load_published, read_config, translate_config
 from sqcodec.config import published_config
-from sqcodec.nn.network import Network
+from sqcodec.nn.published.network import WaveformNetwork
 
 TINY = {path.stem: path for path in GOLDEN}
 Parts = dict[str, dict[str, Tensor]]
@@ -42,7 +42,7 @@ def parts() -> Parts:
 
 
 def run(config, state: dict[str, Tensor], samples: Tensor) -> tuple[Tensor, Tensor]:
-    network = Network(config).eval()
+    network = WaveformNetwork(config).eval()
     network.load_state_dict(state)
     with torch.no_grad():
         features = network.encode_features(network.pad(samples.unsqueeze(1)))
@@ -60,7 +60,7 @@ def test_folder_files_and_parts_give_the_same_model(tmp_path: Path, parts: Parts
         assert other.keys() == state.keys() == expected.keys()
         assert all(torch.equal(other[name], tensor) for name, tensor in state.items())
         assert all(torch.equal(expected[name], tensor) for name, tensor in state.items())
-    Network(config).load_state_dict(state)
+    WaveformNetwork(config).load_state_dict(state)
 
 
 def test_folding_keeps_the_function_and_keeping_keeps_the_parameters(parts: Parts):
@@ -82,7 +82,7 @@ def test_every_tensor_reaches_the_features_or_the_waveform(parts: Parts):
     """So that a tensor mapped to the wrong place cannot hide."""
     config, _, data = read_golden(TINY["l3ac-rate3"])
     config, state = convert(parts, config, fold=False)
-    network = Network(config).eval()
+    network = WaveformNetwork(config).eval()
     network.load_state_dict(state)
     samples = network.pad(data["samples"].unsqueeze(1))
 
@@ -202,7 +202,7 @@ def test_a_published_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: p
 
     config = published_config("l3ac-3kbps")
     with torch.device("meta"):
-        state = Network(config).state_dict()
+        state = WaveformNetwork(config).state_dict()
     parts: Parts = {part: {} for part in PARTS}
     for name, tensor in state.items():
         part, rest = _their_name(name, config).split(".", 1)
@@ -215,5 +215,5 @@ def test_a_published_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: p
     found, weights = import_published("l3ac-3kbps", cache_dir="cache")
     assert asked == [("l3ac-3kbps", "cache")]
     assert found.name == "l3ac-3kbps" and found.hop_length == 96
-    Network(found).load_state_dict(weights)
+    WaveformNetwork(found).load_state_dict(weights)
     assert load_published(folder)[0] == found  # the folder's name says which it is

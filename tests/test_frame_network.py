@@ -10,7 +10,7 @@ import torch
 
 from sqcodec.config import ModelConfig
 from sqcodec.nn import FrameNetwork, build_network
-from sqcodec.nn.frame import FrameTransformerLayer, FrameUnit
+from sqcodec.nn.layers import FrameTransformerLayer, FrameUnit
 from sqcodec.nn.spectral import ISTFTHead, STFTFront
 
 

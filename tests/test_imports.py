@@ -79,6 +79,20 @@ def test_imports_run_in_one_direction() -> None:
     assert checked > 20
 
 
+def test_published_networks_have_a_room_of_their_own() -> None:
+    """Only what picks a network by its configuration knows them."""
+    for path in PACKAGE.rglob("*.py"):
+        inside = path.relative_to(PACKAGE).as_posix()
+        if not inside.startswith("nn/published/") and inside != "nn/__init__.py":
+            assert "nn.published" not in code_of(path), f"{inside} knows sqcodec.nn.published"
+
+
+def code_of(path: Path) -> str:
+    """A file's import statements, as source text."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return "\n".join(ast.unparse(node) for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)))
+
+
 def test_help_needs_no_heavy_package() -> None:
     code = (
         "import sys; from sqcodec.cli import build_parser; build_parser();"

@@ -18,10 +18,10 @@ from sqcodec.config import (
     UnitConfig,
     WaveformConfig,
 )
-from sqcodec.nn.attention import LocalTransformer, PositionMask
-from sqcodec.nn.layers import ChannelNorm, Conv1d, ConvUnit, Snake, upsample
-from sqcodec.nn.network import Network
-from sqcodec.nn.tconv import TrendFront, TrendGate, envelope
+from sqcodec.nn.published.attention import LocalTransformer, PositionMask
+from sqcodec.nn.published.layers import ChannelNorm, Conv1d, ConvUnit, Snake, upsample
+from sqcodec.nn.published.network import WaveformNetwork
+from sqcodec.nn.published.tconv import TrendFront, TrendGate, envelope
 
 
 def tiny(causal: bool = True, rate: int = 2, **transformer) -> WaveformConfig:
@@ -50,7 +50,7 @@ def randomised(module: nn.Module) -> nn.Module:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-        if isinstance(module, Network):  # keeps the last tanh from saturating
+        if isinstance(module, WaveformNetwork):  # keeps the last tanh from saturating
             for parameter in module.decoder.head.project.parameters():
                 parameter.mul_(0.03)
     return module.eval()
@@ -72,7 +72,7 @@ POSITIONS = [
 def test_the_past_does_not_depend_on_the_future(options: dict, rate: int):
     """Prefix property: n tokens come from the first n hops, n hops of output from the first n tokens."""
     config = tiny(rate=rate, **options)
-    network, hop, count = randomised(Network(config)), config.hop_length, 17
+    network, hop, count = randomised(WaveformNetwork(config)), config.hop_length, 17
     samples, other = noise(1, 1, 30 * hop), noise(1, 1, 30 * hop, seed=1)
     changed = torch.cat([samples[..., : count * hop], 5 * other[..., count * hop :]], dim=-1)
     with torch.no_grad():
@@ -95,7 +95,7 @@ def test_the_past_does_not_depend_on_the_future(options: dict, rate: int):
 def test_the_published_kind_is_not_causal():
     """The test above can fail: symmetric padding and the norm over time do look ahead."""
     config = tiny(causal=False)
-    network, hop = randomised(Network(config)), config.hop_length
+    network, hop = randomised(WaveformNetwork(config)), config.hop_length
     samples = noise(1, 1, 30 * hop)
     changed = samples.clone()
     changed[..., 17 * hop :] = 0
@@ -114,7 +114,7 @@ def test_the_published_kind_is_not_causal():
 def test_context_is_all_that_is_seen_of_the_past(options: dict, rate: int):
     """So a recording may be cut anywhere, with `encoder_context` and `decoder_context` repeated before."""
     config = tiny(rate=rate, window=3, **options)
-    network, hop = randomised(Network(config)), config.hop_length
+    network, hop = randomised(WaveformNetwork(config)), config.hop_length
     samples = noise(1, 1, 140 * hop)
     with torch.no_grad():
         features = network.encode_features(samples)
@@ -137,7 +137,7 @@ def test_context_is_all_that_is_seen_of_the_past(options: dict, rate: int):
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_batch_is_its_clips(causal: bool):
     config = tiny(causal)
-    network = randomised(Network(config))
+    network = randomised(WaveformNetwork(config))
     samples = noise(3, 1, 20 * config.hop_length)
     with torch.no_grad():
         wave, output = network(samples)
@@ -148,7 +148,7 @@ def test_a_batch_is_its_clips(causal: bool):
 
 
 def test_lookahead_padding_and_cropping():
-    network = Network(tiny())
+    network = WaveformNetwork(tiny())
     hop = network.config.hop_length  # 12, lookahead 7
     for length, tokens in ((0, 0), (1, 1), (5, 1), (6, 2), (17, 2), (18, 3)):
         assert network.token_count(length) == tokens
@@ -156,8 +156,8 @@ def test_lookahead_padding_and_cropping():
         assert padded.shape[-1] == network.pad_length(length) == tokens * hop
         assert network.crop(padded, length).shape[-1] == length
     window = dataclasses.replace(network.config, pad_to="window", lookahead=0)
-    assert Network(window).pad_length(61) == 2 * 5 * hop
-    assert Network(window).token_count(61) == 6
+    assert WaveformNetwork(window).pad_length(61) == 2 * 5 * hop
+    assert WaveformNetwork(window).token_count(61) == 6
     with pytest.raises(ValueError, match="a multiple of 12"):
         network.encode_features(noise(1, 1, 13))
 
@@ -165,7 +165,7 @@ def test_lookahead_padding_and_cropping():
 @pytest.mark.parametrize("causal", [True, False])
 def test_every_parameter_gets_a_gradient(causal: bool):
     config = tiny(causal)
-    network = randomised(Network(config)).train()
+    network = randomised(WaveformNetwork(config)).train()
     wave, output = network(noise(2, 1, 20 * config.hop_length))
     (wave.square().mean() + output.loss).backward()
     for name, parameter in network.named_parameters():
@@ -177,7 +177,7 @@ def test_every_parameter_gets_a_gradient(causal: bool):
 
 def test_bfloat16_autocast_stays_close():
     config = tiny()
-    network = randomised(Network(config))
+    network = randomised(WaveformNetwork(config))
     samples = noise(1, 1, 20 * config.hop_length)
     with torch.no_grad():
         expected = network.encode_features(samples)

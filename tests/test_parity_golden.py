@@ -13,7 +13,7 @@ from torch import Tensor
 from sqcodec.codec import Codec
 from sqcodec.compat import PARTS, convert, translate_config
 from sqcodec.config import ModelConfig
-from sqcodec.nn.network import Network
+from sqcodec.nn.published.network import WaveformNetwork
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.safetensors"))
 BOUNDARY = 1e-5
@@ -42,7 +42,7 @@ def test_there_are_golden_files_of_both_families():
 def test_tokens_and_waveform_are_the_authors(path: Path, fold: bool):
     config, parts, data = read_golden(path)
     config, state = convert(parts, config, fold=fold)
-    network = Network(config).eval()
+    network = WaveformNetwork(config).eval()
     network.load_state_dict(state)
     with torch.no_grad():
         features = network.encode_features(network.pad(data["samples"].unsqueeze(1)))
@@ -62,7 +62,7 @@ def test_tokens_and_waveform_are_the_authors(path: Path, fold: bool):
 def test_the_codec_runs_them_as_the_authors_do(path: Path):
     config, parts, data = read_golden(path)
     config, state = convert(parts, config)
-    network = Network(config)
+    network = WaveformNetwork(config)
     network.load_state_dict(state)
     codec = Codec(network, "golden")
     tokens = codec.encode(data["samples"])

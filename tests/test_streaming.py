@@ -15,9 +15,8 @@ import sqcodec
 from sqcodec.codec import Codec
 from sqcodec.config import ModelConfig
 from sqcodec.nn import build_network
-from sqcodec.nn.coder import DecoderSteps, EncoderSteps
-from sqcodec.nn.packing import can_pack
-from sqcodec.nn.steps import StepOptions
+from sqcodec.nn.incremental import DecoderSteps, EncoderSteps
+from sqcodec.nn.inference import InferenceOptions, can_pack
 from sqcodec.streaming import StreamDecoder, StreamEncoder
 
 SHIPPED = ("speech-3k", "speech-1k")
@@ -94,8 +93,8 @@ def test_exact_with_both_kinds_of_kernels(
     tiny: Codec, shipped: Codec, speech: np.ndarray, tokens: torch.Tensor, packed: bool
 ) -> None:
     for codec in (tiny, shipped):
-        encoder = EncoderSteps(codec.network, StepOptions(packed=packed))
-        decoder = DecoderSteps(codec.network, StepOptions(packed=packed))
+        encoder = EncoderSteps(codec.network, InferenceOptions(packed=packed))
+        decoder = DecoderSteps(codec.network, InferenceOptions(packed=packed))
         length, per_frame = encoder.frame_length, encoder.tokens_per_frame
         samples = torch.from_numpy(speech[: length * 130])[None]
         whole = encoder(samples, encoder.initial_state(1))

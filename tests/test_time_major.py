@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from sqcodec.config import ModelConfig, published_config
-from sqcodec.nn import build_network, differentiable
-from sqcodec.nn.layers import Snake
-from sqcodec.nn.network import Network
-from sqcodec.nn.time_major import TimeMajorNetwork
+from sqcodec.nn import build_network
+from sqcodec.nn.published import differentiable
+from sqcodec.nn.published.layers import Snake
+from sqcodec.nn.published.network import WaveformNetwork
+from sqcodec.nn.published.time_major import TimeMajorNetwork
 from sqcodec.training.recipe import load_recipe
 from sqcodec.training.step import Step
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "mini_speech.toml"
 
 
-def small_network(name: str, **unit: object) -> Network:
+def small_network(name: str, **unit: object) -> WaveformNetwork:
     """A published configuration at a third of its width, all parameters away from their initial values."""
     torch.manual_seed(0)
     values = published_config("l3ac-3kbps" if name == "causal" else name).to_dict()
@@ -33,13 +34,15 @@ def small_network(name: str, **unit: object) -> Network:
     decoder |= {"dims": [8 * 2**stage for stage in reversed(range(len(decoder["dims"])))]}
     decoder |= {"unit": decoder["unit"] | unit, "gate_norm": name != "causal"}
     network = build_network(ModelConfig.from_dict(values)).eval()
-    assert isinstance(network, Network)
+    assert isinstance(network, WaveformNetwork)
     for parameter in network.parameters():
         parameter.data += (0.1 if parameter.dim() == 1 else 0.02) * torch.randn_like(parameter)
     return network
 
 
-def gradients(network: Network, run: object, samples: Tensor, half: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+def gradients(
+    network: WaveformNetwork, run: object, samples: Tensor, half: bool = False
+) -> tuple[Tensor, dict[str, Tensor]]:
     network.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         output = run(samples)[0].float()  # type: ignore[operator]

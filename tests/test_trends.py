@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from sqcodec.codec import Codec
 from sqcodec.config import ModelConfig
 from sqcodec.nn import FrameNetwork, build_network
-from sqcodec.nn.trends import GATE_CONTEXT, GATE_SCALES, GATE_TAPS, TrendGate, Trends, gate_windows, means, stride
+from sqcodec.nn.tconv import GATE_CONTEXT, GATE_SCALES, GATE_TAPS, TrendGate, Trends, gate_windows, means, stride
 from sqcodec.quantizers.nested import NestedFSP
 from sqcodec.streaming import StreamDecoder, StreamEncoder
 
@@ -61,7 +61,7 @@ def test_trends_are_means_of_maxima() -> None:
 
 
 def test_gates_see_the_published_trends_of_the_first_channel() -> None:
-    from sqcodec.nn.tconv import envelope
+    from sqcodec.nn.published.tconv import envelope
 
     first = torch.randn(2, 80, generator=torch.Generator().manual_seed(0))
     windows = gate_windows(F.pad(first, (GATE_CONTEXT, 0)))

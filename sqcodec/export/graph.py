@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sqcodec.nn.coder import DecoderSteps, EncoderSteps
+from sqcodec.nn.incremental import DecoderSteps, EncoderSteps
 from sqcodec.nn.spectral import POWER_FLOOR
 from sqcodec.nn.steps import AttentionStep, FrontStep, GateStep, HeadStep, SpectrumStep, TrendStep, UnitStep
-from sqcodec.nn.trends import GATE_CONTEXT, gate_windows
+from sqcodec.nn.tconv import GATE_CONTEXT, gate_windows
 from sqcodec.quantizers.base import split_digits
 from sqcodec.quantizers.nested import NestedFSP
 from sqcodec.quantizers.scalar import ScalarQuantizer

@@ -18,7 +18,7 @@ from sqcodec.codec import Codec
 from sqcodec.export.graph import CoderGraph
 from sqcodec.files import published
 from sqcodec.nn import FrameNetwork
-from sqcodec.nn.coder import DecoderSteps, EncoderSteps
+from sqcodec.nn.incremental import DecoderSteps, EncoderSteps
 
 OPSET = 17
 FILES = ("encoder.onnx", "decoder.onnx", "model.json")

@@ -6,12 +6,17 @@ Letters: B batch, T samples, N tokens.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sqcodec.config import ModelConfig
 from sqcodec.quantizers import Quantizer, QuantizerOutput
+
+Forward = Callable[[Tensor, Tensor | None], tuple[Tensor, QuantizerOutput]]
 
 
 class CodecNetwork(nn.Module, ABC):
@@ -45,6 +50,10 @@ class CodecNetwork(nn.Module, ABC):
         """Samples [B, 1, T] through the quantizer to samples [B, 1, T]; ``blend`` as in ``Quantizer.forward``."""
         output = self.quantizer(self.encode_features(samples), blend)
         return self.decode_features(output.features), output
+
+    def compiled(self) -> Forward:
+        """``forward`` compiled for training, for batches of one shape."""
+        return cast(Forward, torch.compile(self.forward, dynamic=False))
 
     def token_count(self, length: int) -> int:
         """Tokens that ``length`` samples need (without the padding to whole windows of ``pad_to``)."""

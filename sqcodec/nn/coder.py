@@ -1,192 +1,190 @@
-"""Incremental coding with the frame-rate network: any number of whole frames in, their results out, state kept.
+"""What codes with a network: recordings, blocks of any lengths and batches, in bounded memory.
 
-``EncoderSteps`` and ``DecoderSteps`` cut what they are given into spans that end where the attention's blocks do;
-``sqcodec.nn.steps`` says why the result does not depend on the cuts. Memory is that of one span, however long the
-recording.
-
-Letters: B batch, F samples a frame, Q tokens a frame, D code dimensions, C channels, N frames.
+Letters: B batch (or channels), T samples, N tokens, Q tokens a frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from sqcodec.nn.frame import FrameTransformerLayer, FrameUnit
-from sqcodec.nn.frame_network import FrameNetwork
-from sqcodec.nn.steps import (
-    MIN_ROWS,
-    Affine,
-    AttentionStep,
-    FrontStep,
-    GateStep,
-    HeadStep,
-    Norm,
-    Span,
-    SpectrumStep,
-    StepOptions,
-    TrendStep,
-    UnitStep,
-)
-from sqcodec.nn.trends import TrendGate
+from sqcodec.nn.base import CodecNetwork
+from sqcodec.nn.incremental import DecoderSteps, EncoderSteps
+from sqcodec.nn.inference import InferenceOptions
+from sqcodec.nn.network import FrameNetwork
+from sqcodec.nn.streams import DecoderStream, EncoderStream, decode_items, encode_items
 
-Step = FrontStep | UnitStep | AttentionStep | GateStep | HeadStep
+CHUNK_SECONDS = 24.0
+"""Longer audio is coded in chunks of about this length, cut at fixed positions."""
 
-ROWS_PER_STEP = 384
-"""Most rows (batch x frames) of a step: their activations stay in a CPU core's cache."""
+BATCH_SECONDS = 960.0
+"""Most audio that is coded together, padding included."""
 
 
-ROW_MULTIPLE = 8
+class Coder(ABC):
+    """Codes with one network. Its methods are called within ``torch.inference_mode``; ``bits`` of a token, where they
+    are nested, else None.
+
+    Args:
+        network: in evaluation mode. Weights that change after the first use are not seen.
+        options: precision and kernels.
+    """
+
+    def __init__(self, network: CodecNetwork, options: InferenceOptions) -> None:
+        self.network, self.config, self.options = network, network.config, options
+
+    @property
+    def encoder(self) -> EncoderSteps | None:
+        """For live streams; None where the network cannot stream exactly."""
+        return None
+
+    @property
+    def decoder(self) -> DecoderSteps | None:
+        """For live streams; None where the network cannot stream exactly."""
+        return None
+
+    @abstractmethod
+    def token_count(self, length: int) -> int:
+        """Tokens that ``length`` samples become."""
+
+    @abstractmethod
+    def encode_blocks(self, blocks: Iterable[np.ndarray], bits: int | None) -> Iterator[np.ndarray]:
+        """Blocks of samples float32 [B, t] of any lengths to blocks of tokens int64 [B, n]; ValueError without any."""
+
+    @abstractmethod
+    def decode_blocks(
+        self, tokens: np.ndarray | Iterable[np.ndarray], length: int, bits: int | None
+    ) -> Iterator[np.ndarray]:
+        """Tokens [B, N], or pieces of them, to blocks float32 [B, t], ``length`` samples in all; ValueError where the
+        tokens carry fewer."""
+
+    def encode_items(self, items: Sequence[np.ndarray], bits: int | None) -> list[Tensor]:
+        """Recordings float32 [1, T] to tokens int64 [N] each, as ``encode_blocks`` gives them."""
+        return [_row(list(self.encode_blocks([item], bits)), np.int64) for item in items]
+
+    def decode_items(
+        self, items: Sequence[np.ndarray], lengths: Sequence[int], bits: int | None
+    ) -> list[Tensor]:
+        """Tokens [1, N] to recordings float32 [length] each, as ``decode_blocks`` gives them."""
+        pairs = zip(items, lengths, strict=True)
+        return [_row(list(self.decode_blocks(item, length, bits)), np.float32) for item, length in pairs]
+
+    def carried(self, tokens: np.ndarray) -> int:
+        """Samples of the recording in tokens [B, N]."""
+        per_frame = self.config.tokens_per_frame
+        return tokens.shape[1] // per_frame * per_frame * self.config.hop_length - self.config.lookahead
+
+    def check_carried(self, tokens: np.ndarray, length: int) -> None:
+        """ValueError where tokens [B, N] carry fewer than ``length`` samples."""
+        carried = self.carried(tokens)
+        if length > carried:
+            raise ValueError(f"{tokens.shape[1]} tokens carry {max(carried, 0)} samples, fewer than {length}.")
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def chunk_length(self) -> int:
+        """Samples of a chunk: whole attention windows."""
+        multiple = self.config.pad_multiple
+        return -(-int(CHUNK_SECONDS * self.config.sample_rate) // multiple) * multiple
 
 
-@dataclass
-class FrameState:
-    """What a coder knows of the past: frames so far, and the layers' states [B, ...] in order."""
+class IncrementalCoder(Coder):
+    """The causal network, run step by step with the state of its layers: pieces of any lengths, batches and whole
+    recordings give the same tokens and samples."""
 
-    position: int
-    tensors: list[Tensor]
+    network: FrameNetwork
 
+    @cached_property
+    def encoder(self) -> EncoderSteps:
+        return EncoderSteps(self.network, self.options)
 
-class FrameSteps:
-    """A chain of steps. A subclass says what comes before the first and after the last."""
+    @cached_property
+    def decoder(self) -> DecoderSteps:
+        return DecoderSteps(self.network, self.options)
 
-    def __init__(self, network: FrameNetwork) -> None:
-        self.window = network.config.transformer.window
-        self.tokens_per_frame = network.tokens_per_frame
-        self.frame_length = network.frame_length
-        self.quantizer = network.quantizer
-        self.steps: list[Step] = []
+    def token_count(self, length: int) -> int:
+        return self.network.token_count(length)
 
-    def initial_state(self, batch: int) -> FrameState:
-        """Before the first frame: silence."""
-        like = self.quantizer.project_in.weight
-        shapes = [shape for step in self.steps for shape in step.state_shapes]
-        return FrameState(0, [torch.zeros(batch, *shape, device=like.device) for shape in shapes])
+    def encode_blocks(self, blocks: Iterable[np.ndarray], bits: int | None) -> Iterator[np.ndarray]:
+        stream: EncoderStream | None = None
+        for block in blocks:
+            stream = stream or EncoderStream(self.encoder, block.shape[0], bits)
+            tokens = stream.push(torch.from_numpy(block))
+            if tokens.shape[1]:
+                yield tokens.cpu().numpy()
+        if stream is None or not stream.state.total:
+            raise ValueError("There are no samples to encode.")
+        yield stream.flush(self._frame_count(stream.state.total)).cpu().numpy()
 
-    def run(self, x: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
-        """All steps on padded rows; the new state knows the real ones."""
-        after: list[Tensor] = []
-        for step in self.steps:
-            count = len(step.state_shapes)
-            x, kept = step(x, state[len(after) : len(after) + count], span)
-            after += kept
-        return x, after
+    def decode_blocks(
+        self, tokens: np.ndarray | Iterable[np.ndarray], length: int, bits: int | None
+    ) -> Iterator[np.ndarray]:
+        if isinstance(tokens, np.ndarray):
+            self.check_carried(tokens, length)
+            chunk = self.chunk_length // self.config.hop_length
+            pieces: Iterable[np.ndarray] = np.split(tokens, range(chunk, tokens.shape[1], chunk), axis=1)
+        else:
+            pieces = tokens
+        stream, left = None, length
+        for part in pieces:
+            if left == 0:
+                return
+            stream = stream or DecoderStream(self.decoder, part.shape[0], self.config.lookahead, bits)
+            samples = stream.push(torch.from_numpy(np.ascontiguousarray(part))).cpu().numpy()[:, :left]
+            left -= samples.shape[1]
+            if samples.shape[1]:
+                yield samples
+        if left:
+            raise ValueError(f"The tokens carry {length - left} samples, fewer than {length}.")
 
-    def rows(self, count: int) -> int:
-        """Rows for a span of ``count`` frames: whole blocks as they are, else one of few different numbers, since
-        oneDNN keeps code for each that it has seen."""
-        if count % self.window == 0 and count >= MIN_ROWS:
-            return count
-        return MIN_ROWS if count <= MIN_ROWS else -(-count // ROW_MULTIPLE) * ROW_MULTIPLE
+    def encode_items(self, items: Sequence[np.ndarray], bits: int | None) -> list[Tensor]:
+        samples = [torch.from_numpy(item[0]).to(self.device) for item in items]
+        frames = [self._frame_count(len(item)) for item in samples]
+        results: list[Tensor] = [torch.zeros(0)] * len(items)
+        for group in self._groups(frames):
+            tokens = encode_items(self.encoder, [samples[i] for i in group], [frames[i] for i in group], bits)
+            for index, row in zip(group, tokens, strict=True):
+                results[index] = row.cpu()
+        return results
 
-    def spans(self, position: int, count: int, batch: int) -> Iterator[Span]:
-        """Spans of ``count`` frames from ``position`` on."""
-        most = max(1, ROWS_PER_STEP // (batch * self.window)) * self.window
-        end = position + count
-        while position < end:
-            to_boundary = self.window - position % self.window
-            whole = (end - position) // self.window * self.window
-            first = position < self.window
-            step = to_boundary if to_boundary < self.window or first or not whole else min(whole, most)
-            step = min(step, end - position)
-            yield Span(position, step)
-            position += step
+    def decode_items(
+        self, items: Sequence[np.ndarray], lengths: Sequence[int], bits: int | None
+    ) -> list[Tensor]:
+        per_frame = self.config.tokens_per_frame
+        for item, length in zip(items, lengths, strict=True):
+            self.check_carried(item, length)
+        whole = [torch.from_numpy(item[0, : item.shape[1] // per_frame * per_frame]) for item in items]
+        results: list[Tensor] = [torch.zeros(0)] * len(items)
+        for group in self._groups([len(tokens) // per_frame for tokens in whole]):
+            rows = decode_items(self.decoder, [whole[index].to(self.device) for index in group], bits)
+            for index, row in zip(group, rows, strict=True):
+                results[index] = row[self.config.lookahead :][: lengths[index]].cpu()
+        return results
 
+    def _groups(self, frames: Sequence[int]) -> Iterator[list[int]]:
+        """Items of similar lengths together, ``BATCH_SECONDS`` at most."""
+        most = BATCH_SECONDS * self.config.sample_rate / (self.config.hop_length * self.config.tokens_per_frame)
+        group: list[int] = []
+        for index in sorted(range(len(frames)), key=lambda index: -frames[index]):
+            if group and frames[group[0]] * (len(group) + 1) > most:
+                yield group
+                group = []
+            group.append(index)
+        if group:
+            yield group
 
-class EncoderSteps(FrameSteps):
-    """Samples to tokens."""
-
-    def __init__(self, network: FrameNetwork, options: StepOptions | None = None) -> None:
-        super().__init__(network)
-        options = options or StepOptions()
-        *layers, norm = network.encoder
-        assert isinstance(norm, nn.LayerNorm)
-        parts: list[SpectrumStep | TrendStep] = []
-        if network.front is not None:
-            parts.append(SpectrumStep(network.front, network.front_project, options))
-        if network.trends is not None:
-            parts.append(TrendStep(network.trends, network.trend_front, options))
-        self.steps.append(FrontStep(network.front_overlap, network.frame_length, parts))
-        self.steps.extend(_step(layer, options) for layer in layers)
-        self.norm = Norm(norm)
-        inward, split = network.quantizer.project_in, network.split
-        per_token = split.weight.double().view(self.tokens_per_frame, -1, split.in_features)
-        weight = inward.weight.double() @ per_token  # [Q, D, C]
-        bias = split.bias.double().view(self.tokens_per_frame, -1) @ inward.weight.double().T + inward.bias.double()
-        self.to_latents = Affine(weight.flatten(0, 1), bias.flatten(), replace(options, dtype=torch.float32))
-
-    def latents(self, samples: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
-        """Samples [B, R * F] to what is quantised [B, R * Q, D]."""
-        x, after = self.run(samples, state, span)
-        return self.to_latents(self.norm(x)).view(x.shape[0], x.shape[1] * self.tokens_per_frame, -1), after
-
-    def __call__(self, samples: Tensor, state: FrameState, bits: int | None = None) -> Tensor:
-        """Samples [B, N * F] to tokens [B, N * Q] (of ``bits``, where they are nested); the state moves on by N."""
-        length, origin, parts = self.frame_length, state.position, []
-        quantizer = self.quantizer.at(bits)
-        for span in self.spans(origin, samples.shape[1] // length, samples.shape[0]):
-            first = (span.start - origin) * length
-            part = samples[:, first : first + span.count * length]
-            part = _lengthened(part, self.rows(span.count) * length)
-            latents, state.tensors = self.latents(part, state.tensors, span)
-            parts.append(quantizer.nearest(latents)[:, : span.count * self.tokens_per_frame])
-            state.position += span.count
-        return _joined(parts) if parts else samples.new_zeros(samples.shape[0], 0, dtype=torch.int64)
+    def _frame_count(self, length: int) -> int:
+        return self.network.token_count(length) // self.config.tokens_per_frame
 
 
-class DecoderSteps(FrameSteps):
-    """Tokens to samples."""
-
-    def __init__(self, network: FrameNetwork, options: StepOptions | None = None) -> None:
-        super().__init__(network)
-        options = options or StepOptions()
-        *layers, norm = network.decoder_layers()
-        assert isinstance(norm, nn.LayerNorm)
-        self.steps.extend(_step(layer, options) for layer in layers)
-        self.steps.append(HeadStep(norm, network.head_project, network.head, network.subframes, options))
-        outward, join = network.quantizer.project_out, network.join
-        per_token = join.weight.double().view(join.out_features, self.tokens_per_frame, -1)
-        weight = per_token @ outward.weight.double()  # [C, Q, D]
-        bias = join.bias.double() + (per_token @ outward.bias.double()).sum(dim=1)
-        self.from_codes = Affine(weight.flatten(1), bias, replace(options, dtype=torch.float32))
-
-    def samples(self, codes: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
-        """Codes [B, R * Q, D] to samples [B, R * F]."""
-        x = self.from_codes(codes.reshape(codes.shape[0], -1, self.tokens_per_frame * codes.shape[2]))
-        return self.run(x, state, span)
-
-    def __call__(self, tokens: Tensor, state: FrameState, bits: int | None = None) -> Tensor:
-        """Tokens [B, N * Q], of ``bits`` where they are nested, to samples [B, N * F], the first ``lookahead`` of them
-        before the recording."""
-        per_frame, origin, parts = self.tokens_per_frame, state.position, []
-        quantizer = self.quantizer.at(bits)
-        for span in self.spans(origin, tokens.shape[1] // per_frame, tokens.shape[0]):
-            first = (span.start - origin) * per_frame
-            part = tokens[:, first : first + span.count * per_frame]
-            part = _lengthened(part, self.rows(span.count) * per_frame)
-            samples, state.tensors = self.samples(quantizer.lookup(part), state.tensors, span)
-            parts.append(samples[:, : span.count * self.frame_length])
-            state.position += span.count
-        return _joined(parts) if parts else torch.zeros(tokens.shape[0], 0, device=tokens.device)
-
-
-def _lengthened(x: Tensor, length: int) -> Tensor:
-    """x [B, T] with zeros behind."""
-    return F.pad(x, (0, length - x.shape[1])) if length > x.shape[1] else x
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-
-
-def _step(layer: nn.Module, options: StepOptions) -> Step:
-    if isinstance(layer, FrameUnit):
-        return UnitStep(layer, options)
-    if isinstance(layer, TrendGate):
-        return GateStep(layer, options)
-    assert isinstance(layer, FrameTransformerLayer)
-    return AttentionStep(layer, options)
+def _row(blocks: list[np.ndarray], dtype: type) -> Tensor:
+    """Blocks [1, n] to [N]."""
+    return torch.from_numpy(np.concatenate([np.zeros((1, 0), dtype), *blocks], axis=1)[0])

@@ -25,23 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sqcodec.nn.frame import FrameTransformerLayer, FrameUnit
-from sqcodec.nn.packing import pack, packed_linear
+from sqcodec.nn.inference import Affine, InferenceOptions, Norm
+from sqcodec.nn.layers import FrameTransformerLayer, FrameUnit
 from sqcodec.nn.spectral import POWER_FLOOR, ISTFTHead, STFTFront
-from sqcodec.nn.trends import GATE_CONTEXT, TrendFront, TrendGate, Trends, gate_windows
+from sqcodec.nn.tconv import GATE_CONTEXT, TrendFront, TrendGate, Trends, gate_windows
 
 MIN_ROWS = 4
 ALIGNMENT = 64
-
-
-@dataclass(frozen=True)
-class StepOptions:
-    """How the weights are prepared: ``packed`` reorders them once for oneDNN's kernels (see ``can_pack``);
-    ``compiled`` compiles Snake, where a network has it (see ``sqcodec.nn.snake``)."""
-
-    dtype: torch.dtype = torch.float32
-    packed: bool = False
-    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,48 +45,11 @@ class Span:
     count: int
 
 
-class Norm:
-    """Layer norm over the last dimension."""
-
-    def __init__(self, norm: nn.LayerNorm) -> None:
-        self.weight, self.bias = norm.weight.detach().clone(), norm.bias.detach().clone()
-        self.shape, self.epsilon = tuple(norm.weight.shape), norm.eps
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return torch.layer_norm(x, self.shape, self.weight, self.bias, self.epsilon)
-
-
-class Affine:
-    """A linear map with weights in the precision of inference, and optionally the tanh form of GELU after it.
-
-    Args:
-        weight: [out, in]; ``width`` is in.
-        bias: [out] or None.
-        options: precision and kernels.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, options: StepOptions, gelu: bool = False) -> None:
-        weight = weight.detach().to(options.dtype).contiguous()
-        self.dtype, self.gelu = options.dtype, gelu
-        self.packed, self.width = options.packed, weight.shape[1]
-        self.weight = pack(weight) if self.packed else weight
-        self.bias = None if bias is None else bias.detach().to(options.dtype)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """[..., in] to [..., out] in the precision of the weights."""
-        if x.dtype is not self.dtype:
-            x = x.to(self.dtype)
-        if self.packed:
-            return packed_linear(x, self.weight, self.bias, self.gelu)
-        x = F.linear(x, self.weight, self.bias)
-        return F.gelu(x, approximate="tanh") if self.gelu else x
-
-
 class FeedForward:
     """norm, expand, GELU, contract; the layer scale is in the last weights."""
 
     def __init__(
-        self, norm: nn.LayerNorm, expand: nn.Linear, contract: nn.Linear, scale: Tensor, options: StepOptions
+        self, norm: nn.LayerNorm, expand: nn.Linear, contract: nn.Linear, scale: Tensor, options: InferenceOptions
     ) -> None:
         self.norm = Norm(norm)
         extra = -expand.out_features % ALIGNMENT
@@ -112,7 +65,7 @@ class FeedForward:
 class UnitStep:
     """``FrameUnit``; its state is the last kernel_size - 1 inputs [B, kernel_size - 1, C]."""
 
-    def __init__(self, unit: FrameUnit, options: StepOptions) -> None:
+    def __init__(self, unit: FrameUnit, options: InferenceOptions) -> None:
         self.taps = unit.depthwise_weight.detach().clone().unbind(0)
         self.tap_bias = unit.depthwise_bias.detach().clone()
         self.feed = FeedForward(unit.norm, unit.expand, unit.contract, unit.scale, options)
@@ -134,7 +87,7 @@ class AttentionStep:
     the same order, and what it may not see (later frames, or those ``window`` or more before it) weighs exactly 0.
     """
 
-    def __init__(self, layer: FrameTransformerLayer, options: StepOptions) -> None:
+    def __init__(self, layer: FrameTransformerLayer, options: InferenceOptions) -> None:
         dim, heads, window = layer.attention_out.in_features, layer.heads, layer.window
         self.heads, self.window, self.norm = heads, window, Norm(layer.attention_norm)
         factors = torch.ones(3 * dim, dtype=torch.float64, device=layer.attention_scale.device)
@@ -206,7 +159,7 @@ class FrontStep:
 class TrendStep:
     """``Trends`` and ``TrendFront``."""
 
-    def __init__(self, trends: Trends, front: TrendFront, options: StepOptions) -> None:
+    def __init__(self, trends: Trends, front: TrendFront, options: InferenceOptions) -> None:
         self.trends, self.overlap, self.positions = trends, trends.overlap, front.positions
         # Widths are padded to multiples of ALIGNMENT, as everywhere.
         inputs, width = front.expand.in_features, front.expand.out_features
@@ -226,7 +179,7 @@ class TrendStep:
 class GateStep:
     """``TrendGate``; its state is the last GATE_CONTEXT values of the first channel [B, GATE_CONTEXT]."""
 
-    def __init__(self, gate: TrendGate, options: StepOptions) -> None:
+    def __init__(self, gate: TrendGate, options: InferenceOptions) -> None:
         self.pad = -gate.merge.in_features % ALIGNMENT
         # 1 + gain: the residual is in the bias.
         options = replace(options, dtype=torch.float32)
@@ -242,7 +195,7 @@ class GateStep:
 class SpectrumStep:
     """``STFTFront`` and the linear map after it."""
 
-    def __init__(self, front: STFTFront, project: nn.Linear, options: StepOptions) -> None:
+    def __init__(self, front: STFTFront, project: nn.Linear, options: InferenceOptions) -> None:
         self.n_fft, self.hop, self.exponent = front.n_fft, front.hop, front.exponent
         self.window = front.window.detach().clone()
         real, imaginary, level = project.weight.double().chunk(3, dim=1)
@@ -265,7 +218,7 @@ class HeadStep:
     """Norm, linear map and ``ISTFTHead``; its state is the last windowed frames [B, parts - 1, n_fft]."""
 
     def __init__(
-        self, norm: nn.LayerNorm, project: nn.Linear, head: ISTFTHead, subframes: int, options: StepOptions
+        self, norm: nn.LayerNorm, project: nn.Linear, head: ISTFTHead, subframes: int, options: InferenceOptions
     ) -> None:
         self.norm = Norm(norm)
         self.n_fft, self.hop, self.subframes = head.n_fft, head.hop, subframes

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sqcodec.nn.coder import DecoderSteps, EncoderSteps, FrameState
+from sqcodec.nn.incremental import DecoderSteps, EncoderSteps, FrameState
 
 
 @dataclass

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +11,7 @@ from sqcodec.losses.perceptual import PerceptualLoss
 from sqcodec.losses.resolution import MultiResolutionSTFTLoss
 from sqcodec.losses.spectral import MultiScaleSpectralLoss
 from sqcodec.losses.waveform import si_sdr_loss
-from sqcodec.nn.base import CodecNetwork
-from sqcodec.nn.network import Network
-from sqcodec.nn.time_major import TimeMajorNetwork
-from sqcodec.quantizers import QuantizerOutput
+from sqcodec.nn.base import CodecNetwork, Forward
 from sqcodec.training.encoders import load_encoder
 from sqcodec.training.recipe import LossRecipe, TrainRecipe
 
@@ -50,14 +45,7 @@ class Step(nn.Module):
                 raise ValueError("loss.perceptual needs an encoder: set loss.perceptual_encoder.")
             encoder, rate = load_encoder(loss.perceptual_encoder, loss.perceptual_rate)
             self.perceptual = PerceptualLoss(encoder, sample_rate, rate)
-        # Of a frame-rate network the part without FFTs is compiled: complex numbers are not compiled to anything
-        # faster.
-        self.core: Callable | None = getattr(network, "core", None)
-        self.whole: Callable = network.forward
-        if train.compile and self.core is not None:
-            self.core = cast(Callable, torch.compile(self.core, dynamic=False))
-        elif train.compile:
-            self.whole = compiled(network)
+        self.run: Forward = network.compiled() if train.compile else network.forward
 
     def forward(self, samples: Tensor, step: int) -> StepOutput:
         """``samples`` float32 [B, T], whole frames."""
@@ -68,13 +56,8 @@ class Step(nn.Module):
             blend = torch.tensor(min(1.0, max(0.0, progress)), device=samples.device)
         half = torch.float16 if train.fp16 else torch.bfloat16
         with torch.autocast(samples.device.type, half, enabled=train.bf16 or train.fp16):
-            if self.core is None:
-                output, quantized = self.whole(samples[:, None], blend)
-                output = output[:, 0]
-            else:
-                network: Any = self.network
-                magnitude, phase, quantized = self.core(network.spectra(samples), blend)
-                output = network.synthesise(magnitude, phase)
+            output, quantized = self.run(samples[:, None], blend)
+        output = output[:, 0]
         end = samples.shape[-1] - self.lookahead
         output, target = output[:, self.lookahead :].float(), samples[:, :end]
         distance = self.spectral(output, target)
@@ -91,20 +74,3 @@ class Step(nn.Module):
         if self.perceptual is not None:
             terms["perceptual"] = self.perceptual(output, target)
         return StepOutput(terms, output, target, quantized.metrics)
-
-
-def compiled(network: CodecNetwork) -> Callable:
-    """``network.forward``, faster, for any batch.
-
-    A waveform network on a CPU runs with channels last and a few compiled loops: some seconds, where compiling all of
-    it takes longer than half an hour. On a GPU it is compiled as a whole.
-    """
-    whole = cast(Callable, torch.compile(network.forward, dynamic=False))
-    if not isinstance(network, Network):
-        return whole
-    on_cpu = TimeMajorNetwork(network)
-
-    def forward(samples: Tensor, blend: Tensor | None = None) -> tuple[Tensor, QuantizerOutput]:
-        return (on_cpu if samples.device.type == "cpu" else whole)(samples, blend)
-
-    return forward

@@ -4,7 +4,7 @@ In PyTorch's own operations these two go through memory a dozen times each way, 
 products around them. Each loop is compiled once for all lengths and widths (a C++ compiler and some seconds; PyTorch
 keeps the result on disk). The sums over rows that belong to Snake are not part of its loop: there they would be ten
 times slower.
-``sqcodec.nn.layers`` is the reference. Letters: B batch, T time steps, C channels, K taps.
+``sqcodec.nn.published.layers`` is the reference. Letters: B batch, T time steps, C channels, K taps.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The networks of SQCodec and L3AC for inference: ``Network`` with its weights prepared once, the same functions.
+"""The networks of SQCodec and L3AC for inference: the functions of ``WaveformNetwork``, with weights prepared once.
 
     PreparedNetwork(network, options).encode_features(samples)     # as network.encode_features(samples)
 
 Weight norm is computed once, linear maps are packed, in float32 or bfloat16, and the convolutional stacks run in blocks
-of time (``sqcodec.nn.blocked``). Letters: B batch, T samples, C channels, N tokens.
+of time (``sqcodec.nn.published.blocked``). Letters: B batch, T samples, C channels, N tokens.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sqcodec.nn.attention import FeedForward, LocalAttention, LocalTransformer
-from sqcodec.nn.blocked import (
+from sqcodec.nn.inference import Affine, InferenceOptions, Norm
+from sqcodec.nn.published.attention import FeedForward, LocalAttention, LocalTransformer
+from sqcodec.nn.published.blocked import (
     BlockedChannelNorm,
     BlockedConv,
     BlockedFront,
@@ -21,18 +22,17 @@ from sqcodec.nn.blocked import (
     BlockedUnit,
     BlockedUpStage,
 )
-from sqcodec.nn.decoder import UpStage, WaveformHead
-from sqcodec.nn.encoder import DownStage
-from sqcodec.nn.layers import ConvUnit, as_conv, upsample
-from sqcodec.nn.network import PROJECT_CONTEXT, Network
-from sqcodec.nn.steps import Affine, Norm, StepOptions
-from sqcodec.nn.tconv import FRONT_CONTEXT, TrendFront
+from sqcodec.nn.published.decoder import UpStage, WaveformHead
+from sqcodec.nn.published.encoder import DownStage
+from sqcodec.nn.published.layers import ConvUnit, as_conv, upsample
+from sqcodec.nn.published.network import PROJECT_CONTEXT, WaveformNetwork
+from sqcodec.nn.published.tconv import FRONT_CONTEXT, TrendFront
 
 
 class PreparedAttention:
     """``LocalAttention``, residual sum included."""
 
-    def __init__(self, attention: nn.Module, options: StepOptions) -> None:
+    def __init__(self, attention: nn.Module, options: InferenceOptions) -> None:
         assert isinstance(attention, LocalAttention)
         self.norm, self.mix = Norm(attention.norm), attention.mix
         self.inward = Affine(attention.to_qkv.weight, None, options)
@@ -46,7 +46,7 @@ class PreparedAttention:
 class PreparedFeedForward:
     """``FeedForward``, residual sum included."""
 
-    def __init__(self, feed: nn.Module, options: StepOptions) -> None:
+    def __init__(self, feed: nn.Module, options: InferenceOptions) -> None:
         assert isinstance(feed, FeedForward)
         self.norm = Norm(feed.norm)
         value, gate = feed.expand.weight.chunk(2)
@@ -61,7 +61,7 @@ class PreparedFeedForward:
 class PreparedTransformer:
     """``LocalTransformer``; the position bias is computed once."""
 
-    def __init__(self, transformer: LocalTransformer, options: StepOptions) -> None:
+    def __init__(self, transformer: LocalTransformer, options: InferenceOptions) -> None:
         self.position, self.window = transformer.position, transformer.window
         self.layers = [
             (PreparedAttention(attention, options), PreparedFeedForward(feed, options))
@@ -83,9 +83,9 @@ class PreparedTransformer:
 
 
 class PreparedNetwork:
-    """Encoder and decoder of a ``Network``, quantizer excluded. Weights that change afterwards are not seen."""
+    """Encoder and decoder of a ``WaveformNetwork``, quantizer excluded. Weights that change afterwards are not seen."""
 
-    def __init__(self, network: Network, options: StepOptions) -> None:
+    def __init__(self, network: WaveformNetwork, options: InferenceOptions) -> None:
         self.config = network.config
         encoder, decoder = network.encoder, network.decoder
         assert isinstance(encoder.front, TrendFront) and isinstance(decoder.head, WaveformHead)
@@ -155,5 +155,5 @@ class PreparedNetwork:
         return samples + PROJECT_CONTEXT * step
 
 
-def _units(units: nn.Module, options: StepOptions) -> list[BlockedUnit]:
+def _units(units: nn.Module, options: InferenceOptions) -> list[BlockedUnit]:
     return [BlockedUnit(unit, options) for unit in units.children() if isinstance(unit, ConvUnit)]

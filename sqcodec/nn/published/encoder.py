@@ -9,9 +9,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from sqcodec.config import WaveformConfig
-from sqcodec.nn.attention import LocalTransformer
-from sqcodec.nn.layers import ChannelNorm, Conv1d, conv_units, normed
-from sqcodec.nn.tconv import TrendFront
+from sqcodec.nn.published.attention import LocalTransformer
+from sqcodec.nn.published.layers import ChannelNorm, Conv1d, conv_units, normed
+from sqcodec.nn.published.tconv import TrendFront
 
 
 class DownStage(nn.Module):

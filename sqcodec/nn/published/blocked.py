@@ -4,7 +4,7 @@ A residual unit is a convolution of short reach and point-wise layers, so it can
 once. Run layer by layer over a whole recording, it reads and writes its widest activations a dozen times from memory,
 which takes longer than its matrix products. Activations have their channels last, scales and neighbouring linear maps
 are multiplied into each other in float64, and the residual stream is float32 whatever the precision of the products.
-``sqcodec.nn.layers``, ``tconv`` and ``decoder`` are the reference for all of it.
+``sqcodec.nn.published.layers``, ``tconv`` and ``decoder`` are the reference for all of it.
 
 Letters: B batch, T time steps, C channels. Layout [B, T, C] unless said otherwise.
 """
@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sqcodec.nn.decoder import SnakeUnit, UpStage, WaveformHead
-from sqcodec.nn.layers import ChannelNorm, Conv1d, ConvUnit, ResponseScale, Snake, as_conv, as_linear
-from sqcodec.nn.snake import SnakeFunction, compiled_snake, snake
-from sqcodec.nn.steps import Affine, Norm, StepOptions
-from sqcodec.nn.tconv import BRANCH_KERNEL, TrendFront, TrendGate, envelope
+from sqcodec.nn.inference import Affine, InferenceOptions, Norm
+from sqcodec.nn.published.decoder import SnakeUnit, UpStage, WaveformHead
+from sqcodec.nn.published.layers import ChannelNorm, Conv1d, ConvUnit, ResponseScale, Snake, as_conv, as_linear
+from sqcodec.nn.published.snake import SnakeFunction, compiled_snake, snake
+from sqcodec.nn.published.tconv import BRANCH_KERNEL, TrendFront, TrendGate, envelope
 
 BLOCK_BYTES = 2**19
 """Of the widest activation in a block, for each thread: a part of a core's second cache."""
@@ -50,7 +50,7 @@ def windows(x: Tensor, pads: tuple[int, int], width: int, dtype: torch.dtype) ->
 class BlockedSnake:
     """``Snake`` or GELU on [..., C]."""
 
-    def __init__(self, activation: nn.Module, options: StepOptions) -> None:
+    def __init__(self, activation: nn.Module, options: InferenceOptions) -> None:
         self.alpha: Tensor | None = None
         if isinstance(activation, Snake):
             self.alpha = activation.alpha.detach().clone()
@@ -64,7 +64,7 @@ class BlockedSnake:
 class BlockedUnit:
     """``ConvUnit``; changes its input in place."""
 
-    def __init__(self, unit: ConvUnit, options: StepOptions) -> None:
+    def __init__(self, unit: ConvUnit, options: InferenceOptions) -> None:
         depthwise, expand, contract = as_conv(unit.depthwise), as_linear(unit.expand), as_linear(unit.contract)
         self.taps = depthwise.weight.detach()[:, 0].T.contiguous().unbind(0)
         self.tap_bias = depthwise.bias.detach().clone()
@@ -96,7 +96,7 @@ class BlockedUnit:
 class BlockedConv:
     """``Conv1d`` that mixes channels: of any reach with stride 1, or with windows that do not overlap."""
 
-    def __init__(self, conv: Conv1d, options: StepOptions) -> None:
+    def __init__(self, conv: Conv1d, options: InferenceOptions) -> None:
         self.pads, self.stride, self.kernel = conv.pads, conv.stride[0], conv.kernel_size[0]
         assert conv.dilation == (1,) and conv.groups == 1 and self.stride in (1, self.kernel)
         weight = conv.weight.detach().transpose(1, 2).flatten(1)  # [out, kernel * in]
@@ -116,7 +116,7 @@ class BlockedFront:
     """``TrendFront``: samples [B, 1, T] to [B, T, C]. Branches and ``expand`` are linear with nothing between, so
     they are one product of 5 x 7 envelope values."""
 
-    def __init__(self, front: TrendFront, options: StepOptions) -> None:
+    def __init__(self, front: TrendFront, options: InferenceOptions) -> None:
         trends, branches = front.trends, [as_conv(branch) for branch in front.trends.branches]
         expand, merge = as_conv(front.expand), as_conv(front.merge)
         self.scales, self.causal, self.pads = trends.scales, trends.causal, branches[0].pads
@@ -141,7 +141,7 @@ class BlockedFront:
 class BlockedUpStage:
     """``UpStage`` after its units: gate, point-wise convolution, linear upsampling, norm."""
 
-    def __init__(self, stage: UpStage, options: StepOptions) -> None:
+    def __init__(self, stage: UpStage, options: InferenceOptions) -> None:
         self.gate: TrendGate | None = None
         if isinstance(stage.gate, TrendGate):
             self.gate, merge = stage.gate, stage.gate.merge
@@ -183,7 +183,7 @@ class BlockedChannelNorm:
 class BlockedHeadUnit:
     """``SnakeUnit``: its convolution of many taps in oneDNN's kernels for channels last. Changes its input."""
 
-    def __init__(self, unit: SnakeUnit, options: StepOptions) -> None:
+    def __init__(self, unit: SnakeUnit, options: InferenceOptions) -> None:
         dilated, pointwise = as_conv(unit.dilated), as_conv(unit.pointwise)
         self.pads, self.dilation, self.dtype = dilated.pads, (1, dilated.dilation[0]), options.dtype
         weight = dilated.weight.detach().unsqueeze(2).to(options.dtype)
@@ -204,9 +204,9 @@ class BlockedHeadUnit:
 class BlockedHead:
     """``WaveformHead``: [B, T, C] to samples [B, 1, T]."""
 
-    def __init__(self, head: WaveformHead, options: StepOptions) -> None:
+    def __init__(self, head: WaveformHead, options: InferenceOptions) -> None:
         self.units = [BlockedHeadUnit(unit, options) for unit in head.units if isinstance(unit, SnakeUnit)]
-        self.snake = BlockedSnake(head.snake, StepOptions(compiled=options.compiled))
+        self.snake = BlockedSnake(head.snake, InferenceOptions(compiled=options.compiled))
         project = as_conv(head.project)
         self.pads, self.bias = project.pads, project.bias.detach().clone()
         self.weight = project.weight.detach()[0].contiguous()  # [C, taps]
@@ -226,7 +226,7 @@ class BlockedHead:
 
 def _interpolated(padded: Tensor, factor: int, causal: bool) -> Tensor:
     """Linear interpolation between steps: [B, 1 + T + 1, C], with a step of context on both sides, to
-    [B, T, factor, C], as ``sqcodec.nn.layers.upsample``."""
+    [B, T, factor, C], as ``sqcodec.nn.published.layers.upsample``."""
     before, here, after = padded[:, :-2], padded[:, 1:-1], padded[:, 2:]
     output = padded.new_empty(here.shape[0], here.shape[1], factor, here.shape[2])
     for index in range(factor):

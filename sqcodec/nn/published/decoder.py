@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sqcodec.config import DecoderConfig, UnitConfig, WaveformConfig
-from sqcodec.nn.attention import LocalTransformer
-from sqcodec.nn.layers import ChannelNorm, Conv1d, Snake, conv_units, normed, upsample
-from sqcodec.nn.tconv import TrendGate
+from sqcodec.nn.published.attention import LocalTransformer
+from sqcodec.nn.published.layers import ChannelNorm, Conv1d, Snake, conv_units, normed, upsample
+from sqcodec.nn.published.tconv import TrendGate
 
 
 class DecoderTransformer(nn.Module):

@@ -1,34 +1,47 @@
-"""The networks of SQCodec and L3AC for training on a CPU: ``Network.forward``, with channels last throughout.
+"""The networks of SQCodec and L3AC for training on a CPU: ``WaveformNetwork.forward``, with channels last throughout.
 
     TimeMajorNetwork(network)(samples, blend)     # as network(samples, blend), the same parameters and gradients
 
 With time before channels every point-wise convolution is a matrix product without a transposed copy, oneDNN has fast
 kernels for the dilated convolutions of the head in both directions, and Snake is two compiled loops
-(``sqcodec.nn.differentiable``). It works under autocast, where the residual stream stays float32.
-``sqcodec.nn.layers``, ``tconv`` and ``decoder`` are the reference for all of it.
+(``sqcodec.nn.published.differentiable``). It works under autocast, where the residual stream stays float32.
+``sqcodec.nn.published.layers``, ``tconv`` and ``decoder`` are the reference for all of it.
 
 Letters: B batch, T time steps, C channels. Layout [B, T, C] unless said otherwise.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sqcodec.nn.decoder import SnakeUnit, UpStage, WaveformHead
-from sqcodec.nn.differentiable import depthwise, snake
-from sqcodec.nn.encoder import DownStage
-from sqcodec.nn.layers import ChannelNorm, Conv1d, ConvUnit, ResponseScale, Snake, as_conv, as_linear, upsample
-from sqcodec.nn.network import Network
-from sqcodec.nn.tconv import BRANCH_KERNEL, TrendFront, TrendGate, envelope
+from sqcodec.nn.published.decoder import SnakeUnit, UpStage, WaveformHead
+from sqcodec.nn.published.differentiable import depthwise, snake
+from sqcodec.nn.published.encoder import DownStage
+from sqcodec.nn.published.layers import (
+    ChannelNorm,
+    Conv1d,
+    ConvUnit,
+    ResponseScale,
+    Snake,
+    as_conv,
+    as_linear,
+    upsample,
+)
+from sqcodec.nn.published.tconv import BRANCH_KERNEL, TrendFront, TrendGate, envelope
 from sqcodec.quantizers import QuantizerOutput
+
+if TYPE_CHECKING:
+    from sqcodec.nn.published.network import WaveformNetwork
 
 
 class TimeMajorNetwork:
-    """Forward pass of a waveform ``Network`` for training; it reads the parameters anew at each call."""
+    """Forward pass of a ``WaveformNetwork`` for training; it reads the parameters anew at each call."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: WaveformNetwork) -> None:
         encoder, decoder = network.encoder, network.decoder
         assert isinstance(encoder.front, TrendFront) and isinstance(decoder.head, WaveformHead)
         self.network, self.front, self.head = network, encoder.front, decoder.head
@@ -154,7 +167,7 @@ def _single(conv: Conv1d, x: Tensor) -> Tensor:
 
 
 def _raised(x: Tensor, factor: int, causal: bool) -> Tensor:
-    """``sqcodec.nn.layers.upsample`` of [B, T, C]."""
+    """``sqcodec.nn.published.layers.upsample`` of [B, T, C]."""
     if factor == 1 or causal:
         return upsample(x.transpose(1, 2), factor, causal).transpose(1, 2).contiguous()
     image = x.transpose(1, 2).unsqueeze(2)  # [B, C, 1, T]
