@@ -14,10 +14,10 @@ import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from sqcodec.config import FrameConfig, WaveformConfig
+from sqcodec.config import FrameConfig, QuantizerConfig, WaveformConfig
 from sqcodec.lm.recipe import LMRecipe
 from sqcodec.study.plan import StudyFile
-from sqcodec.tables import Length, Range, Rising, Table, field_types
+from sqcodec.tables import Length, Range, Rising, Table, convert, field_types
 from sqcodec.training.recipe import SECTIONS
 from sqcodec.training.recipes import recipe_names, recipe_summary
 
@@ -50,6 +50,7 @@ def document() -> str:
     parts += [MODEL]
     for config in (FrameConfig, WaveformConfig):
         parts += [f"### family = \"{config.family}\"", *_settings(config, "model")]
+    parts += ["### The quantizer: [model.quantizer]", *_quantizers()]
     for name, section in SECTIONS.items():
         parts += [f"## [{name}]", *_settings(section, name)]
     parts += ["## Studies (`sqcodec study`)", *_settings(StudyFile, "")]
@@ -63,13 +64,24 @@ def _settings(cls: type[Table], name: str) -> list[str]:
     rows, below = [], []
     for key, hint in field_types(cls).items():
         inner = _inner(hint)
+        if inner is QuantizerConfig:
+            continue
         if inner is not None:
             many = {list: f"[[{_join(name, key)}]]", dict: f"[{_join(name, key)}.NAME]"}.get(get_origin(hint))  # type: ignore
             below += [f"**{many or f'[{_join(name, key)}]'}**", *_settings(inner, _join(name, key))]
         else:
-            rows.append([f"`{key}`", _default(defaults[key]), _allowed(hint), notes.get(key, "")])
+            rows.append([f"`{key}`", _default(defaults[key], hint), _allowed(hint), notes.get(key, "")])
     about = inspect.cleandoc(cls.__doc__ or "").replace("``", "`")
     return [about, *([_table(["setting", "default", "allowed", "what it does"], rows)] if rows else []), *below]
+
+
+def _quantizers() -> list[str]:
+    """A table for each class of quantizers."""
+    parts = ['`kind` says which it is, "fsp" where it is left out. Each takes these settings and nothing else.']
+    for chosen in dict.fromkeys(QuantizerConfig.kinds.values()):
+        parts += [f"**{', '.join(kind for kind, cls in QuantizerConfig.kinds.items() if cls is chosen)}**"]
+        parts += _settings(chosen, "")
+    return parts
 
 
 def _inner(hint: Any) -> type[Table] | None:
@@ -97,12 +109,16 @@ def _allowed(hint: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true, false", str: "text"}.get(hint, "anything")
 
 
-def _default(field: Any) -> str:
+def _default(field: Any, hint: Any) -> str:
     if field.default is not dataclasses.MISSING:
         value = field.default
     elif field.default_factory is not dataclasses.MISSING:
         value = field.default_factory()
     else:
+        return "needed"
+    try:
+        convert(value, hint, "")
+    except ValueError:
         return "needed"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

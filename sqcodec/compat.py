@@ -21,7 +21,7 @@ from sqcodec.checkpoint import check_finite
 from sqcodec.config import (
     DecoderConfig,
     EncoderConfig,
-    QuantizerConfig,
+    FSQConfig,
     TransformerConfig,
     UnitConfig,
     WaveformConfig,
@@ -215,8 +215,7 @@ def translate_config(values: Mapping[str, Any], where: str = "the configuration"
             unit=unit,
         ),
         transformer=_translate_transformer(network, family),
-        quantizer=QuantizerConfig(
-            kind="fsq",
+        quantizer=FSQConfig(
             levels=quantizer[levels_key],
             variant=family,
             noise_rate=quantizer.get("noise_rate", 0.5),

@@ -91,6 +91,11 @@ class Table:
             object.__setattr__(self, name, convert(getattr(self, name), hint, join(self.TABLE, name)))
         self.check()
 
+    @classmethod
+    def read(cls, values: Mapping[str, Any], path: str = "", where: str = "") -> Table:
+        """``parse``, or what a class that stands for several does instead."""
+        return parse(cls, values, path, where)
+
     def check(self) -> None:
         """Raises ValueError where fields do not fit together."""
 
@@ -249,7 +254,7 @@ def _table(value: Any, classes: tuple[Any, ...], name: str, where: str) -> Any:
         return value
     if not isinstance(value, Mapping):
         fail(name, value, "a table")
-    return parse(classes[0], value, name, where)
+    return classes[0].read(value, name, where)
 
 
 def _is_table(hint: Any) -> bool:
@@ -265,7 +270,7 @@ def _plain(value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 

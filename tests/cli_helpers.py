@@ -12,7 +12,7 @@ import pytest
 
 import sqcodec
 from sqcodec import cli
-from sqcodec.config import FrameConfig, FrameDecoder, FrameEncoder, FrameTransformer, QuantizerConfig
+from sqcodec.config import FrameConfig, FrameDecoder, FrameEncoder, FrameTransformer, quantizer_config
 
 HOP = 64
 
@@ -27,7 +27,7 @@ def tiny_config(name: str) -> FrameConfig:
         encoder=FrameEncoder(n_fft=256, dim=16, depth=1, layer_scale=0.0),
         transformer=FrameTransformer(window=8, heads=2, decoder_depth=1, layer_scale=0.0),
         decoder=FrameDecoder(n_fft=256, subframes=1, dim=16, depth=1, layer_scale=0.0),
-        quantizer=QuantizerConfig(levels=(7, 7, 7)),
+        quantizer=quantizer_config(levels=(7, 7, 7)),
     )
 
 

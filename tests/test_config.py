@@ -16,10 +16,10 @@ from sqcodec.config import (
     FrameEncoder,
     FrameTransformer,
     ModelConfig,
-    QuantizerConfig,
     WaveformConfig,
     published_config,
     published_names,
+    quantizer_config,
 )
 
 # name: sample rate, hop, K, tokens/s, bit/s, window, pad_to (METHODS of the papers and packages)
@@ -47,7 +47,7 @@ def own_config() -> FrameConfig:
         tokens_per_frame=1,
         encoder=FrameEncoder(n_fft=384, dim=256, depth=5),
         transformer=FrameTransformer(window=64),
-        quantizer=QuantizerConfig(kind="fsp", levels=(7, 7, 7), activation="laplace"),
+        quantizer=quantizer_config(kind="fsp", levels=(7, 7, 7), activation="laplace"),
         decoder=FrameDecoder(n_fft=384, subframes=1, dim=256, depth=5, layer_scale=0.1),
     )
 
@@ -79,7 +79,7 @@ def test_derived_numbers_of_an_own_configuration():
     assert config.hop_length == 96
     assert config.token_rate == pytest.approx(166.67, abs=0.01)
     assert config.bit_rate == pytest.approx(config.token_rate * 3 * math.log2(7))
-    vp = QuantizerConfig(kind="vp", levels=(), dim=6, size=4096)
+    vp = quantizer_config(kind="vp", levels=(), dim=6, size=4096)
     assert dataclasses.replace(config, quantizer=vp).bit_rate == pytest.approx(config.token_rate * 12)
 
 
@@ -126,11 +126,11 @@ def test_unknown_keys_name_the_nearest():
         ("[transformer]\nexact_window = false", "depend on where a recording starts"),
         ("[transformer]\nwindow = 0", "transformer.window is 0"),
         ("[quantizer]\nlevels = [7, 1]", "each entry must be between 2"),
-        ("[quantizer]\nlevels = []", "at least one"),
+        ("[quantizer]\nlevels = []", "quantizer.levels is ..: it must be a list of 1 to 64 entries"),
         (f"[quantizer]\nlevels = {[16] * 16}", "product below"),
-        ("[quantizer]\nkind = 'vp'", "empty"),
+        ("[quantizer]\nkind = 'vp'\nlevels = [7]", "Unknown key 'quantizer.levels'"),
         ("[quantizer]\nkind = 'vp'\nlevels = []", "quantizer.dim is 0"),
-        ("[quantizer]\nsize = 4096", "left out for fsp"),
+        ("[quantizer]\nsize = 4096", "Unknown key 'quantizer.size'"),
         ("family = 'wave'", "family is 'wave': it must be one of: frame, waveform"),
         ("version = 3", "version is 3"),
         ("[quantizer]\nnoise_rate = 1.5", "between 0 and 1"),

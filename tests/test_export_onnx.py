@@ -15,7 +15,7 @@ import torch
 import sqcodec
 from sqcodec import cli
 from sqcodec.codec import Codec
-from sqcodec.config import QuantizerConfig, published_config
+from sqcodec.config import published_config, quantizer_config
 from sqcodec.export.onnx import check_onnx, export_onnx
 from sqcodec.nn import build_network
 
@@ -61,7 +61,7 @@ def test_other_configurations(tiny_config, tmp_path) -> None:
     export_onnx(codec, tmp_path)
     equal, difference = check_onnx(codec, tmp_path, seconds=1.0)
     assert equal > 0.98 and difference < 1e-5
-    vector = dataclasses.replace(tiny_config, quantizer=QuantizerConfig(kind="vp", levels=(), dim=3, size=100))
+    vector = dataclasses.replace(tiny_config, quantizer=quantizer_config(kind="vp", levels=(), dim=3, size=100))
     codec = Codec(build_network(vector), "vector", "0" * 64)
     with pytest.raises(ValueError, match="sqcodec codebook"):
         export_onnx(codec, tmp_path)

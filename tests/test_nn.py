@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from sqcodec.config import (
     DecoderConfig,
     EncoderConfig,
-    QuantizerConfig,
     TransformerConfig,
     UnitConfig,
     WaveformConfig,
+    quantizer_config,
 )
 from sqcodec.nn.published.attention import LocalTransformer, PositionMask
 from sqcodec.nn.published.layers import ChannelNorm, Conv1d, ConvUnit, Snake, upsample
@@ -37,7 +37,7 @@ def tiny(causal: bool = True, rate: int = 2, **transformer) -> WaveformConfig:
         lookahead=7 if causal else 0,
         encoder=EncoderConfig(dims=(8, 12, 16), strides=(3, 2), depths=(1, 1, 1), unit=unit),
         transformer=TransformerConfig(**options),
-        quantizer=QuantizerConfig(levels=(5, 5, 5)),
+        quantizer=quantizer_config(levels=(5, 5, 5)),
         decoder=DecoderConfig(
             dims=(16, 12, 8), strides=(2, 3), depths=(1, 1, 1), gate_norm=not causal, unit=unit
         ),

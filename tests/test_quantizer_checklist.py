@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 import torch
 
 from sqcodec.codec import Codec
-from sqcodec.config import FrameConfig, ModelConfig, QuantizerConfig, QuantizerOptions
+from sqcodec.config import FrameConfig, ModelConfig, QuantizerConfig, quantizer_config
 from sqcodec.container import CodeHeader, dumps, loads
 from sqcodec.nn import build_network
 from sqcodec.quantizers import VectorPerturbation, build_quantizer
@@ -32,14 +31,14 @@ FIELDS = {
     "lfq": {"levels": (), "dim": 6, "size": 64},
     "bsq": {"levels": (), "dim": 6, "size": 64},
 }
-ALL = get_args(get_type_hints(QuantizerConfig)["kind"])
-CONFIGS = {kind: QuantizerConfig(kind=kind, **FIELDS.get(kind, {"levels": (), "dim": 4, "size": 64})) for kind in ALL}
-RESTARTS = QuantizerOptions(kmeans_init=True, restart_below=0.1)
+ALL = list(QuantizerConfig.kinds)
+CONFIGS = {kind: quantizer_config(kind=kind, **FIELDS.get(kind, {"levels": (), "dim": 4, "size": 64})) for kind in ALL}
+RESTARTS = {"kmeans_init": True, "restart_below": 0.1}
 CONFIGS |= {
-    "vq restarts": QuantizerConfig(kind="vq", levels=(), dim=4, size=64, options=RESTARTS),
-    "rvq restarts": QuantizerConfig(kind="rvq", levels=(8, 16), dim=4, options=RESTARTS),
-    "gritvq mlp": QuantizerConfig(
-        kind="gritvq", levels=(), dim=4, size=64, options=QuantizerOptions(transform="mlp", radius="log")
+    "vq restarts": quantizer_config(kind="vq", levels=(), dim=4, size=64, **RESTARTS),
+    "rvq restarts": quantizer_config(kind="rvq", levels=(8, 16), dim=4, **RESTARTS),
+    "gritvq mlp": quantizer_config(
+        kind="gritvq", levels=(), dim=4, size=64, transform="mlp", radius="log"
     ),
 }
 TOKENS = [name for name in CONFIGS if name != "none"]
@@ -168,13 +167,13 @@ def test_bit_rates_count_every_codebook_and_shared_codes_once():
 
 def test_config_mistakes_are_named():
     with pytest.raises(ValueError, match="2.dim"):
-        QuantizerConfig(kind="lfq", levels=(), dim=5, size=64)
+        quantizer_config(kind="lfq", levels=(), dim=5, size=64)
     with pytest.raises(ValueError, match="multiple of the number of codebooks"):
-        QuantizerConfig(kind="pvq", levels=(8, 8), dim=5)
-    with pytest.raises(ValueError, match="options.decay"):
-        QuantizerOptions(decay=1.0)
-    with pytest.raises(ValueError, match="left out for simvq"):
-        QuantizerConfig(kind="simvq", levels=(), dim=4, size=64, strides=(1,))
+        quantizer_config(kind="pvq", levels=(8, 8), dim=5)
+    with pytest.raises(ValueError, match="quantizer.decay"):
+        quantizer_config(kind="vq", dim=4, size=64, decay=1.0)
+    with pytest.raises(ValueError, match="Unknown key 'strides'|Unknown key 'quantizer.strides'"):
+        quantizer_config(kind="simvq", levels=(), dim=4, size=64, strides=(1,))
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch):

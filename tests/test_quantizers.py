@@ -7,23 +7,23 @@ import math
 import pytest
 import torch
 
-from sqcodec.config import QuantizerConfig
+from sqcodec.config import QuantizerConfig, quantizer_config
 from sqcodec.quantizers import FSP, FSQ, VectorQuantizer, build_quantizer, join_digits, split_digits
 from sqcodec.quantizers.scalar import TARGET_VARIANCE, UNIFORM_DEVIATION, distribution
 from sqcodec.quantizers.vector import nearest_codes
 
 LEVELS = (7, 5, 8, 3)
 CONFIGS = [
-    QuantizerConfig(kind="fsq", levels=LEVELS, variant="sqcodec"),
-    QuantizerConfig(kind="fsq", levels=LEVELS, variant="l3ac"),
-    *(QuantizerConfig(kind="fsp", levels=LEVELS, activation=name) for name in TARGET_VARIANCE),
-    QuantizerConfig(kind="vp", levels=(), dim=4, size=300),
+    quantizer_config(kind="fsq", levels=LEVELS, variant="sqcodec"),
+    quantizer_config(kind="fsq", levels=LEVELS, variant="l3ac"),
+    *(quantizer_config(kind="fsp", levels=LEVELS, activation=name) for name in TARGET_VARIANCE),
+    quantizer_config(kind="vp", levels=(), dim=4, size=300),
 ]
 SCALAR = CONFIGS[:-1]
 
 
 def name_of(config: QuantizerConfig) -> str:
-    return f"{config.kind}-{config.variant if config.kind == 'fsq' else config.activation}"
+    return "-".join(str(value) for value in config.to_dict().values() if isinstance(value, str))
 
 
 def build(config: QuantizerConfig, scale: float = 1.5):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sqcodec.config import QuantizerConfig, QuantizerOptions
+from sqcodec.config import quantizer_config
 from sqcodec.quantizers import build_quantizer
 from sqcodec.quantizers.learned import assign, squared_distances
 from sqcodec.quantizers.library import PACKAGE
@@ -19,7 +19,7 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def build(kind: str, size: int = 32, dim: int = 2, **options):
     torch.manual_seed(0)
-    config = QuantizerConfig(kind=kind, levels=(), dim=dim, size=size, options=QuantizerOptions(**options))
+    config = quantizer_config(kind=kind, levels=(), dim=dim, size=size, **options)
     return build_quantizer(config, 8).train()
 
 
@@ -153,8 +153,8 @@ def test_residual_codebooks_refine_one_another_and_restarts_use_all_codes() -> N
     for levels in ((16,), (16, 16)):
         for restart in (0.0, 0.5):
             torch.manual_seed(1)
-            options = QuantizerOptions(kmeans_init=restart > 0, restart_below=restart, decay=0.8)
-            quantizer = build_quantizer(QuantizerConfig(kind="rvq", levels=levels, dim=4, options=options), 8).train()
+            options = {"kmeans_init": restart > 0, "restart_below": restart, "decay": 0.8}
+            quantizer = build_quantizer(quantizer_config(kind="rvq", levels=levels, dim=4, **options), 8).train()
             for _ in range(10):
                 quantizer(points)
             quantizer.eval()

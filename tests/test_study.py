@@ -13,7 +13,7 @@ import tomli_w
 import torch
 
 from sqcodec.cli import main
-from sqcodec.config import QuantizerConfig
+from sqcodec.config import quantizer_config
 from sqcodec.study.plan import Claim, Job, load_plan
 from sqcodec.study.plots import write_plots
 from sqcodec.study.report import claims_table
@@ -144,13 +144,13 @@ def test_mistakes_in_a_study_are_named(study) -> None:
 
 
 def test_codebook_numbers_of_known_tokens() -> None:
-    config = QuantizerConfig(kind="vq", levels=(), dim=2, size=8)
+    config = quantizer_config(kind="vq", levels=(), dim=2, size=8)
     train, validation = [torch.arange(4).repeat(5000)], [torch.arange(4).repeat(100)]
     numbers = codebook_numbers(train, validation, config, token_rate=100)
     assert numbers["perplexity"] == pytest.approx(4) and numbers["cvu"] == pytest.approx(0.5)
     assert numbers["dead"] == 0.5 and numbers["bit_rate"] == 300
     assert numbers["coded_bit_rate"] == pytest.approx(200, abs=0.1)
-    several = QuantizerConfig(kind="msrvq", levels=(4, 8), dim=2, strides=(2, 1))
+    several = quantizer_config(kind="msrvq", levels=(4, 8), dim=2, strides=(2, 1))
     coarse, fine = torch.arange(4).repeat_interleave(2).repeat(600), torch.arange(8).repeat(600)
     coarse[1::2] = 0  # means nothing there
     tokens = [coarse + 4 * fine]

@@ -17,7 +17,7 @@ import torch
 import sqcodec
 from sqcodec.checkpoint import load_model
 from sqcodec.cli import main
-from sqcodec.config import ModelConfig, QuantizerConfig
+from sqcodec.config import ModelConfig, quantizer_config
 from sqcodec.losses.resolution import MultiResolutionSTFTLoss
 from sqcodec.losses.waveform import si_sdr_loss
 from sqcodec.losses.weighing import Balancer, limit
@@ -55,7 +55,7 @@ def recipe(config: ModelConfig, loss: LossRecipe | None = None, **train: float) 
 
 
 def vp_config(config: ModelConfig, size: int = 64) -> ModelConfig:
-    return dataclasses.replace(config, quantizer=QuantizerConfig(kind="vp", levels=(), dim=3, size=size))
+    return dataclasses.replace(config, quantizer=quantizer_config(kind="vp", levels=(), dim=3, size=size))
 
 
 def rows(folder: Path) -> list[dict]:
@@ -96,7 +96,7 @@ def test_a_trained_backbone_takes_another_quantizer(tiny_config, tmp_path, cache
     configs = {
         "fsp": tiny_config,
         "vp": vp_config(tiny_config),
-        "fsq": dataclasses.replace(tiny_config, quantizer=QuantizerConfig(kind="fsq", levels=(5, 5))),
+        "fsq": dataclasses.replace(tiny_config, quantizer=quantizer_config(kind="fsq", levels=(5, 5))),
     }
     train(recipe(configs[kinds[0]], steps=1), tmp_path / "first", cache)
     second = Trainer(recipe(configs[kinds[1]], steps=1), tmp_path / "second", cache)

@@ -7,6 +7,7 @@ earlier versions describe the same networks as before.
 
 from __future__ import annotations
 
+from sqcodec.config import compared as compared  # registers its kinds
 from sqcodec.config.frame import FrameConfig, FrameDecoder, FrameEncoder, FrameTransformer
 from sqcodec.config.model import ModelConfig
 from sqcodec.config.published import published_config, published_names
@@ -14,8 +15,12 @@ from sqcodec.config.quantizer import (
     BINARY_KINDS,
     SCALAR_KINDS,
     SEVERAL_KINDS,
+    FSPConfig,
+    FSQConfig,
+    NestedConfig,
     QuantizerConfig,
-    QuantizerOptions,
+    VPConfig,
+    quantizer_config,
 )
 from sqcodec.config.waveform import DecoderConfig, EncoderConfig, TransformerConfig, UnitConfig, WaveformConfig
 
@@ -25,16 +30,20 @@ __all__ = [
     "SEVERAL_KINDS",
     "DecoderConfig",
     "EncoderConfig",
+    "FSPConfig",
+    "FSQConfig",
     "FrameConfig",
     "FrameDecoder",
     "FrameEncoder",
     "FrameTransformer",
     "ModelConfig",
+    "NestedConfig",
     "QuantizerConfig",
-    "QuantizerOptions",
     "TransformerConfig",
     "UnitConfig",
+    "VPConfig",
     "WaveformConfig",
     "published_config",
     "published_names",
+    "quantizer_config",
 ]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import tomli_w
 
 from sqcodec.config.migration import VERSION, upgrade
-from sqcodec.config.quantizer import QuantizerConfig
+from sqcodec.config.quantizer import FSPConfig, QuantizerConfig
 from sqcodec.rates import BitRates, bit_groups
 from sqcodec.tables import Range, Table, overlay, parse, parse_toml, read_toml
 
@@ -26,7 +26,7 @@ class ModelConfig(Table):
     """Channels C between encoder, quantizer and decoder."""
     lookahead: Annotated[int, Range(0, 1_000_000)] = 0
     """Samples by which the output of a causal network lags its input, so how far ahead it may hear."""
-    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+    quantizer: QuantizerConfig = field(default_factory=FSPConfig)
 
     family: ClassVar[str] = ""
     families: ClassVar[dict[str, type[ModelConfig]]] = {}

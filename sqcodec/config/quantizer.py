@@ -1,120 +1,83 @@
-"""Settings of the one quantizer."""
+"""Settings of the one quantizer: a table of its own for each kind, tagged by ``kind``."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, cast
 
-from sqcodec.tables import Length, Range, Table
+from sqcodec.tables import Length, Range, Table, check_keys, fail, field_types, join, parse
 
 SCALAR_KINDS = ("fsq", "fsp")
 SEVERAL_KINDS = ("rvq", "pvq", "msrvq")
 BINARY_KINDS = ("lfq", "bsq")
 
-
 Share = Annotated[float, Range(0, 1)]
-Weight = Annotated[float, Range(0, 1e6)]
-Temperature = Annotated[float, Range(1e-6, 1e6)]
+Levels = Annotated[tuple[Annotated[int, Range(2, 2**24)], ...], Length(1, 64)]
+Dimensions = Annotated[int, Range(1, 64)]
+Size = Annotated[int, Range(2, 2**24)]
+Activation = Literal["tanh", "normal", "sigmoid", "laplace", "cauchy"]
 
+EMPTY: dict[str, Any] = {
+    "levels": [], "dim": 0, "size": 0, "strides": [], "bits": [], "variant": "sqcodec", "activation": "tanh",
+    "noise_rate": 0.5,
+}  # fmt: skip
+"""What version 1 of the configuration wrote into the tables of kinds that these entries are not for."""
 
-@dataclass(frozen=True)
-class QuantizerOptions(Table):
-    """Options of the quantizers that are there for comparison; fsq, fsp, vp and none have none of them."""
-
-    TABLE: ClassVar[str] = "quantizer.options"
-    decay: Annotated[float, Range(0, 0.999999)] = 0.99
-    """Of moving averages: vq, rotation, rvq, pvq, msrvq, nsvq."""
-    commitment: Weight = 0.25
-    """Weight of the commitment loss."""
-    kmeans_init: bool = False
-    """vq and its kin: the codebook starts at k-means of the first batch."""
-    restart_below: Weight = 0.0
-    """vq and its kin: a code whose moving count a batch is below this restarts at a latent; 0 never does."""
-    direction_variance: Weight = 5e-3
-    """Variance of the noise on the direction of directional."""
-    transform: Literal["linear", "low_rank", "mlp"] = "linear"
-    """Of the codebook of gritvq."""
-    radius: Literal["identity", "log", "sqrt", "tanh"] = "identity"
-    """The radius function f of gritvq."""
-    entropy_weight: Weight = 0.1
-    """Of the entropy loss of lfq and bsq."""
-    prior_weight: Weight = 0.01
-    """Of the terms of sqvae, gmvq and vaevq that come from their evidence bound."""
-    transport_weight: Weight = 1.0
-    """Of the Wasserstein distance of vqwae."""
-    temperature: Temperature = 1.0
-    """Of drawing codes (sqvae, gmvq, hypervq), of the kernel (nsvq), of the entropy (lfq, bsq); the pull l of scq."""
-    final_temperature: Temperature = 0.1
-    """Where nsvq, sqvae, gmvq and hypervq end, geometrically, after ``anneal_steps``."""
-    anneal_steps: Annotated[int, Range(0, 10**9)] = 200
-
-    def annealed(self, step: int) -> float:
-        """The temperature of a step."""
-        share = min(1.0, step / max(1, self.anneal_steps))
-        return self.temperature * (self.final_temperature / self.temperature) ** share
+EMPTY_OPTIONS: dict[str, Any] = {
+    "decay": 0.99, "commitment": 0.25, "kmeans_init": False, "restart_below": 0.0, "direction_variance": 5e-3,
+    "transform": "linear", "radius": "identity", "entropy_weight": 0.1, "prior_weight": 0.01, "transport_weight": 1.0,
+    "temperature": 1.0, "final_temperature": 0.1, "anneal_steps": 200,
+}  # fmt: skip
+"""The same for its table ``options``, whose entries now stand beside ``kind``."""
 
 
 @dataclass(frozen=True)
 class QuantizerConfig(Table):
-    """The one quantizer: finite scalar quantisation (fsq), perturbation (fsp) or vector perturbation (vp).
+    """Base of the quantizers' settings. ``kind`` says which; ``read`` finds its class, which takes nothing else.
 
-    The other kinds are there to be compared with (docs/quantizers.md); "none" passes features without quantisation.
+    Trained with: fsp, fsq, vp, nested. The others are there to be compared with (docs/quantizers.md).
     """
 
     TABLE: ClassVar[str] = "quantizer"
-    kind: Literal[
-        "fsq", "fsp", "nested", "vp", "none", "vq", "rotation", "directional", "simvq", "gritvq", "rvq", "pvq", "msrvq",
-        "lfq", "bsq", "nsvq", "transvq", "fvq", "sqvae", "gmvq", "vaevq", "scq", "hypervq", "vqwae",
-    ] = "fsp"
-    levels: Annotated[tuple[Annotated[int, Range(2, 2**24)], ...], Length(0, 64)] = (7, 7, 7, 7, 7, 7)
-    """Levels of each scalar (fsq, fsp), codes of each codebook (rvq, pvq, msrvq); empty for the others."""
-    variant: Literal["sqcodec", "l3ac"] = "sqcodec"
-    """Arithmetic of fsq: SQCodec's "taae_fsq" or L3AC's "super_fsq"."""
-    activation: Literal["tanh", "normal", "sigmoid", "laplace", "cauchy"] = "tanh"
-    """The distribution function g of fsp."""
-    noise_rate: Share = 0.5
-    """Share of the latents that see noise instead of rounding in training (fsq, fsp)."""
-    dim: Annotated[int, Range(0, 64)] = 0
-    """Dimensions d of code vectors; left out for fsq and fsp."""
-    bits: Annotated[tuple[Annotated[int, Range(1, 60)], ...], Length(0, 3)] = ()
-    """Bits of a token of nested: lowest, default, highest, such as [9, 18, 24]; left out for the others."""
-    size: Annotated[int, Range(0, 2**24)] = 0
-    """Codes K of one codebook; left out for kinds with levels and for none."""
-    strides: Annotated[tuple[Annotated[int, Range(1, 1024)], ...], Length(0, 64)] = ()
-    """Tokens that share a code of each codebook of msrvq, such as [2, 1]."""
-    options: QuantizerOptions = field(default_factory=QuantizerOptions)
+    kinds: ClassVar[dict[str, type[QuantizerConfig]]] = {}
+    """The class of each kind."""
+
+    # Of all kinds: these are no settings here, but a kind's class makes settings of what it has.
+    kind = cast(str, "")
+    levels = cast("tuple[int, ...]", ())
+    dim = cast(int, 0)
+    size = cast(int, 0)
+    bits = cast("tuple[int, ...]", ())
+    strides = cast("tuple[int, ...]", ())
+
+    def __init_subclass__(cls, kinds: tuple[str, ...] = ()) -> None:
+        QuantizerConfig.kinds.update(dict.fromkeys(kinds, cls))
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any], path: str = "quantizer", where: str = "") -> QuantizerConfig:
+        """The settings of plain values, of this version or an earlier one. Raises ValueError as ``parse`` does."""
+        kind = values.get("kind", "fsp")
+        if kind not in list(cls.kinds):
+            near = difflib.get_close_matches(str(kind), cls.kinds, n=1, cutoff=0.6)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            fail(join(path, "kind"), kind, f"one of: {', '.join(cls.kinds)}{hint}")
+        chosen, options = cls.kinds[kind], values.get("options", {})
+        if not isinstance(options, Mapping):
+            fail(join(path, "options"), options, "a table")
+        check_keys(options, EMPTY_OPTIONS, join(path, "options"), where)
+        known, empty = field_types(chosen), EMPTY | EMPTY_OPTIONS
+        given = {name: value for name, value in values.items() if name != "options"} | dict(options)
+        told = {
+            name: value
+            for name, value in given.items()
+            if name in known or name not in empty or empty[name] != (list(value) if isinstance(value, tuple) else value)
+        }
+        return parse(chosen, told, path, where)
 
     def check(self) -> None:
-        has_levels = self.kind in SCALAR_KINDS + SEVERAL_KINDS
-        if has_levels:
-            self.require(len(self.levels) > 0, "levels", "at least one number of levels")
-        else:
-            self.require(not self.levels, "levels", f"empty ([]) for {self.kind}: give dim and size")
-        if self.kind in SCALAR_KINDS:
-            for name in ("dim", "size"):
-                self.require(getattr(self, name) == 0, name, f"left out for {self.kind}: its levels say it")
-        else:
-            self.require(self.dim >= 1, "dim", "between 1 and 64")
-        if self.kind == "nested":
-            low, default, high = self.bits if len(self.bits) == 3 else (0, 0, 0)
-            self.require(0 < low <= default <= high, "bits", "lowest, default and highest bits, rising")
-        else:
-            self.require(not self.bits, "bits", f"left out for {self.kind}")
-        if has_levels or self.kind in ("none", "nested"):
-            self.require(self.size == 0, "size", f"left out for {self.kind}")
-        else:
-            self.require(self.size >= 2, "size", "2 or more")
-        if self.kind in BINARY_KINDS:
-            self.require(self.size == 2**self.dim, "size", f"2^dim ({2**self.dim}) for {self.kind}")
-        if self.kind == "pvq":
-            self.require(self.dim % len(self.levels) == 0, "dim",
-                         f"a multiple of the number of codebooks ({len(self.levels)})")
-        if self.kind == "msrvq":
-            self.require(len(self.strides) == len(self.levels), "strides",
-                         f"one number of tokens for each of {len(self.levels)} codebooks")
-        else:
-            self.require(not self.strides, "strides", f"left out for {self.kind}")
         self.require(self.codebook_size < 2**62, "levels", "a product below 2^62")
 
     def check_frame(self, tokens_per_frame: int) -> None:
@@ -136,3 +99,72 @@ class QuantizerConfig(Table):
         if self.kind == "msrvq":
             return sum(math.log2(size) / stride for size, stride in zip(self.levels, self.strides, strict=True))
         return math.log2(self.codebook_size)
+
+
+def quantizer_config(**settings: Any) -> QuantizerConfig:
+    """The settings of a quantizer: ``quantizer_config(kind="vp", dim=5, size=16384)``."""
+    return QuantizerConfig.read(settings)
+
+
+@dataclass(frozen=True)
+class FSPConfig(QuantizerConfig, kinds=("fsp",)):
+    """Finite scalar perturbation (VP-VAE, arXiv 2602.17133)."""
+
+    kind: Literal["fsp"] = "fsp"
+    levels: Levels = (7, 7, 7, 7, 7, 7)
+    """Levels of each scalar."""
+    activation: Activation = "tanh"
+    """The distribution function g."""
+    noise_rate: Share = 0.5
+    """Share of the tokens that see noise instead of rounding in training."""
+
+
+@dataclass(frozen=True)
+class FSQConfig(QuantizerConfig, kinds=("fsq",)):
+    """Finite scalar quantisation (arXiv 2309.15505), with noise as in SQCodec and L3AC."""
+
+    kind: Literal["fsq"] = "fsq"
+    levels: Levels = (7, 7, 7, 7, 7, 7)
+    """Levels of each scalar."""
+    variant: Literal["sqcodec", "l3ac"] = "sqcodec"
+    """Arithmetic: SQCodec's "taae_fsq" or L3AC's "super_fsq"."""
+    noise_rate: Share = 0.5
+    """Share of the latents that see noise instead of rounding in training."""
+
+
+@dataclass(frozen=True)
+class NestedConfig(QuantizerConfig, kinds=("nested",)):
+    """FSP for many bit rates: tokens that can be cut to fewer bits."""
+
+    kind: Literal["nested"] = "nested"
+    dim: Dimensions = 6
+    """Scalars of a token."""
+    bits: Annotated[tuple[Annotated[int, Range(1, 60)], ...], Length(3, 3)] = (9, 18, 24)
+    """Bits of a token: lowest, default, highest."""
+    activation: Activation = "tanh"
+    """The distribution function g."""
+    noise_rate: Share = 0.5
+    """Share of the tokens that see noise instead of rounding in training."""
+
+    def check(self) -> None:
+        self.require(sorted(self.bits) == list(self.bits), "bits", "lowest, default and highest bits, rising")
+
+
+@dataclass(frozen=True)
+class VPConfig(QuantizerConfig, kinds=("vp",)):
+    """Vector perturbation (VP-VAE, arXiv 2602.17133); how it trains is said in [vp]."""
+
+    kind: Literal["vp"] = "vp"
+    dim: Dimensions = 0
+    """Dimensions d of a code vector."""
+    size: Size = 0
+    """Codes K."""
+
+
+@dataclass(frozen=True)
+class ContinuousConfig(QuantizerConfig, kinds=("none",)):
+    """No quantisation: what a quantizer in the same place can reach at best."""
+
+    kind: Literal["none"] = "none"
+    dim: Dimensions = 0
+    """Numbers a token."""

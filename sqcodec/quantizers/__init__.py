@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqcodec.config import QuantizerConfig
+from sqcodec.config import FSPConfig, FSQConfig, NestedConfig, QuantizerConfig, VPConfig
 from sqcodec.quantizers.base import Quantizer, QuantizerOutput, join_digits, split_digits
 from sqcodec.quantizers.compared import build_compared
 from sqcodec.quantizers.nested import NestedFSP
@@ -27,13 +27,13 @@ __all__ = [
 
 def build_quantizer(config: QuantizerConfig, feature_dim: int) -> Quantizer:
     """The quantizer that the configuration describes, for features of `feature_dim` channels."""
-    if config.kind == "fsq":
+    if isinstance(config, FSQConfig):
         return FSQ(feature_dim, config.levels, config.noise_rate, config.variant)
-    if config.kind == "fsp":
+    if isinstance(config, FSPConfig):
         return FSP(feature_dim, config.levels, config.noise_rate, config.activation)
-    if config.kind == "nested":
+    if isinstance(config, NestedConfig):
         low, default, high = config.bits
         return NestedFSP(feature_dim, config.dim, (low, default, high), config.noise_rate, config.activation)
-    if config.kind == "vp":
+    if isinstance(config, VPConfig):
         return VectorQuantizer(feature_dim, config.dim, config.size)
     return build_compared(config, feature_dim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from sqcodec.config import QuantizerConfig
 from sqcodec.quantizers.base import Quantizer
@@ -14,7 +15,7 @@ from sqcodec.quantizers.regular import ConvexVQ, VariationalVQ, WassersteinVQ
 from sqcodec.quantizers.several import MultiScaleVQ, ProductVQ, ResidualVQ
 from sqcodec.quantizers.stochastic import GaussianMixtureVQ, HyperbolicVQ, StochasticVQ
 
-KINDS: dict[str, Callable[[int, QuantizerConfig], Quantizer]] = {
+KINDS: dict[str, Callable[[int, Any], Quantizer]] = {
     "vq": LibraryVQ,
     "rotation": LibraryVQ,
     "directional": LibraryVQ,

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sqcodec.config import QuantizerConfig, QuantizerOptions
+from sqcodec.config.compared import BinaryConfig, DirectionalConfig, LearnedConfig, MovingConfig, VQConfig
 from sqcodec.quantizers.base import split_digits
 from sqcodec.quantizers.learned import CodebookQuantizer, Learned, LearnedQuantizer
 
@@ -32,21 +32,21 @@ def library(kind: str) -> Any:
         ) from error
 
 
-def vector_quantize(kind: str, dim: int, size: int, options: QuantizerOptions) -> nn.Module:
+def vector_quantize(config: MovingConfig, dim: int, size: int) -> nn.Module:
     """The package's VectorQuantize with everything said that its releases have had different defaults for."""
-    directional = kind == "directional"
-    return library(kind).VectorQuantize(
+    directional = config if isinstance(config, DirectionalConfig) else None
+    return library(config.kind).VectorQuantize(
         dim=dim,
         codebook_size=size,
-        decay=options.decay,
-        kmeans_init=options.kmeans_init,
-        threshold_ema_dead_code=max(options.restart_below, 1e-3) if directional else options.restart_below,
-        commitment_weight=options.commitment,
-        ema_update=not directional,
-        learnable_codebook=directional,
-        rotation_trick=kind == "rotation",
-        directional_reparam=directional,
-        directional_reparam_variance=options.direction_variance,
+        decay=config.decay,
+        kmeans_init=config.kmeans_init,
+        threshold_ema_dead_code=max(config.restart_below, 1e-3 if directional else 0.0),
+        commitment_weight=config.commitment,
+        ema_update=directional is None,
+        learnable_codebook=directional is not None,
+        rotation_trick=config.kind == "rotation",
+        directional_reparam=directional is not None,
+        directional_reparam_variance=directional.direction_variance if directional else 5e-3,
         use_cosine_sim=False,
         channel_last=True,
     )
@@ -62,9 +62,9 @@ class LibraryVQ(CodebookQuantizer):
     ``decay``, ``commitment``.
     """
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: VQConfig | DirectionalConfig) -> None:
         super().__init__(feature_dim, config.dim, config.size)
-        self.inner = vector_quantize(config.kind, config.dim, config.size, config.options)
+        self.inner = vector_quantize(config, config.dim, config.size)
 
     def codebook(self) -> Tensor:
         codebook: Any = self.inner.codebook
@@ -78,13 +78,13 @@ class LibraryVQ(CodebookQuantizer):
 class LibrarySimVQ(CodebookQuantizer):
     """SimVQ (arXiv 2411.02038): a frozen random codebook behind one learned linear map, straight-through."""
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: LearnedConfig) -> None:
         super().__init__(feature_dim, config.dim, config.size)
         self.inner = library(config.kind).SimVQ(
             dim=config.dim,
             codebook_size=config.size,
             rotation_trick=False,
-            input_to_quantize_commit_loss_weight=config.options.commitment,
+            input_to_quantize_commit_loss_weight=config.commitment,
             commitment_weight=1.0,
         )
 
@@ -103,17 +103,16 @@ class BinaryQuantizer(LearnedQuantizer):
     quantisation, latents and codes on the unit sphere (arXiv 2406.07548). The entropy is computed over all K codes.
     """
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: BinaryConfig) -> None:
         super().__init__(feature_dim, config.dim, (2,) * config.dim)
         self.spherical = config.kind == "bsq"
-        options = config.options
-        self.temperature = options.temperature
+        self.temperature = config.temperature
         self.inner = library(config.kind).LFQ(
             dim=config.dim,
             codebook_size=config.size,
             spherical=self.spherical,
-            entropy_loss_weight=options.entropy_weight,
-            commitment_loss_weight=options.commitment,
+            entropy_loss_weight=config.entropy_weight,
+            commitment_loss_weight=config.commitment,
             diversity_gamma=1.0,
             soft_clamp_input_value=None,
         )

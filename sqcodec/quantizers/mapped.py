@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sqcodec.config import QuantizerConfig
+from sqcodec.config.compared import GritConfig, LearnedConfig
 from sqcodec.quantizers.learned import CodebookQuantizer, Learned, assign, random_codes, straight_through, vq_loss
 
 HIDDEN = 64
@@ -28,9 +28,9 @@ class MappedVQ(CodebookQuantizer):
     1810.00825), so that its cost grows with K and not with K².
     """
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: LearnedConfig) -> None:
         super().__init__(feature_dim, config.dim, config.size)
-        self.commitment = config.options.commitment
+        self.commitment = config.commitment
         self.base = nn.Parameter(random_codes(config.size, config.dim))
         maps: dict[str, type[nn.Module]] = {"transvq": CodeTransformer, "fvq": Bridge}
         self.transform = maps[config.kind](config.dim, config.size)
@@ -57,11 +57,11 @@ class GritVQ(CodebookQuantizer):
     sqrt(x), tanh(x), a frozen E, and the loss of VQ-VAE beside the surrogate.
     """
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: GritConfig) -> None:
         super().__init__(feature_dim, config.dim, config.size)
-        self.commitment, self.radius = config.options.commitment, config.options.radius
+        self.commitment, self.radius = config.commitment, config.radius
         self.register_buffer("base", random_codes(config.size, config.dim))
-        self.transform = CodeMap(config.dim, config.options.transform)
+        self.transform = CodeMap(config.dim, config.transform)
 
     def codebook(self) -> Tensor:
         return self.transform(self.get_buffer("base").float())

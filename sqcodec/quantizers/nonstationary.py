@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sqcodec.config import QuantizerConfig
+from sqcodec.config.compared import NonStationaryConfig
 from sqcodec.quantizers.learned import (
     CodebookQuantizer,
     Learned,
@@ -33,9 +33,9 @@ class NonStationaryVQ(CodebookQuantizer):
 
     steps: Tensor
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: NonStationaryConfig) -> None:
         super().__init__(feature_dim, config.dim, config.size)
-        self.options = config.options
+        self.options = config
         self.register_buffer("codes", random_codes(config.size, config.dim))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 

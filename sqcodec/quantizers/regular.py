@@ -6,11 +6,12 @@ Letters: B batch, N tokens, M points, C feature channels, D code dimensions, K c
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sqcodec.config import QuantizerConfig
+from sqcodec.config.compared import CodebookConfig
 from sqcodec.quantizers.base import project
 from sqcodec.quantizers.learned import (
     CodebookQuantizer,
@@ -27,9 +28,9 @@ from sqcodec.sharding import shared_mean, shared_randn
 class LearnedVQ(CodebookQuantizer):
     """A codebook learned by gradient."""
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: CodebookConfig) -> None:
         super().__init__(feature_dim, config.dim, config.size)
-        self.options = config.options
+        self.options: Any = config
         self.codes = nn.Parameter(random_codes(config.size, config.dim))
 
     def codebook(self) -> Tensor:
@@ -45,7 +46,7 @@ class VariationalVQ(LearnedVQ):
     not used; our reading of the abstract: the weight's form, and moments for the distance of distributions.
     """
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: CodebookConfig) -> None:
         super().__init__(feature_dim, config)
         self.spread = nn.Linear(feature_dim, config.dim)
         nn.init.zeros_(self.spread.weight)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sqcodec.config import QuantizerConfig
+from sqcodec.config.compared import MultiScaleConfig, SeveralConfig
 from sqcodec.quantizers.base import join_digits, split_digits
 from sqcodec.quantizers.learned import Learned, LearnedQuantizer
 from sqcodec.quantizers.library import vector_quantize
@@ -26,10 +26,10 @@ from sqcodec.quantizers.vector import nearest_codes
 class SeveralCodebooks(LearnedQuantizer):
     """Q codebooks of ``quantizer.levels`` codes, each a VQ of moving averages."""
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig, widths: list[int]) -> None:
+    def __init__(self, feature_dim: int, config: SeveralConfig | MultiScaleConfig, widths: list[int]) -> None:
         super().__init__(feature_dim, config.dim, config.levels)
         self.books = nn.ModuleList(
-            vector_quantize(config.kind, width, size, config.options)
+            vector_quantize(config, width, size)
             for width, size in zip(widths, config.levels, strict=True)
         )
 
@@ -46,7 +46,7 @@ class SeveralCodebooks(LearnedQuantizer):
 class ResidualVQ(SeveralCodebooks):
     """Residual VQ: each codebook codes what those before left (SoundStream, arXiv 2107.03312, section III-C)."""
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: SeveralConfig) -> None:
         super().__init__(feature_dim, config, [config.dim] * len(config.levels))
 
     def learn(self, latents: Tensor, features: Tensor) -> Learned:
@@ -79,7 +79,7 @@ class ResidualVQ(SeveralCodebooks):
 class ProductVQ(SeveralCodebooks):
     """Product VQ: the latent is cut into Q parts, each with a codebook (Jégou et al. 2011; arXiv 1910.05453)."""
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: SeveralConfig) -> None:
         self.width = config.dim // len(config.levels)
         super().__init__(feature_dim, config, [self.width] * len(config.levels))
 
@@ -111,7 +111,7 @@ class MultiScaleVQ(SeveralCodebooks):
     the last group may be shorter. "Our reading": plain means and repetition, none of SNAC's other layers.
     """
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: MultiScaleConfig) -> None:
         super().__init__(feature_dim, config, [config.dim] * len(config.levels))
         self.strides = config.strides
 

@@ -9,11 +9,13 @@ Letters: B batch, N tokens, D code dimensions, K codebook size.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sqcodec.config import QuantizerConfig
+from sqcodec.config.compared import AnnealedConfig
 from sqcodec.quantizers.learned import CodebookQuantizer, Learned, random_codes, squared_distances
 from sqcodec.sharding import shared_mean, shared_rand
 
@@ -23,9 +25,9 @@ class StochasticQuantizer(CodebookQuantizer):
 
     steps: Tensor
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: AnnealedConfig) -> None:
         super().__init__(feature_dim, config.dim, config.size)
-        self.options = config.options
+        self.options: Any = config
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def draw(self, logits: Tensor, hard: bool) -> tuple[Tensor, Tensor]:
@@ -48,7 +50,7 @@ class StochasticVQ(StochasticQuantizer):
     Our reading: one variance for all latents, and the weight of these terms (above).
     """
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: AnnealedConfig) -> None:
         super().__init__(feature_dim, config)
         self.codes = nn.Parameter(random_codes(config.size, config.dim))
         self.log_variance = nn.Parameter(torch.tensor(-1.0))
@@ -79,7 +81,7 @@ class GaussianMixtureVQ(StochasticQuantizer):
     decoder sees mu_c without further noise.
     """
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: AnnealedConfig) -> None:
         super().__init__(feature_dim, config)
         self.codes = nn.Parameter(random_codes(config.size, config.dim))
         self.log_variance = nn.Parameter(torch.full((config.size,), -1.5))
@@ -119,7 +121,7 @@ class HyperbolicVQ(StochasticQuantizer):
     no further loss, the decoder sees the tangent vector.
     """
 
-    def __init__(self, feature_dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, feature_dim: int, config: AnnealedConfig) -> None:
         super().__init__(feature_dim, config)
         codes = random_codes(config.size, config.dim)
         self.normal = nn.Parameter(codes / codes.norm(dim=-1, keepdim=True))

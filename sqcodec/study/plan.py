@@ -158,11 +158,11 @@ def sized(quantizer: dict[str, Any], codes: int, size: Size) -> dict[str, Any]:
         added = {"levels": size.books, "dim": size.dim}
     elif kind in BINARY_KINDS:
         dim = codes.bit_length() - 1
-        added = {"levels": [], "dim": dim, "size": 2**dim}
+        added = {"dim": dim}
     elif kind == "none":
-        added = {"levels": [], "dim": size.dim}
+        added = {"dim": size.dim}
     else:
-        added = {"levels": [], "dim": size.dim, "size": codes}
+        added = {"dim": size.dim, "size": codes}
     return added | quantizer
 
 

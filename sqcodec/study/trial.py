@@ -38,7 +38,7 @@ def run_trial(plan: Plan, job: Job, folder: Path, cache: str | None, device: str
     trainer.run()
     result: dict[str, Any] = {
         "key": job.key, "row": job.row, "size": job.size, "seed": job.seed, "steps": recipe.train.steps,
-        "label": plan.rows[job.row].label, "quantizer": dataclasses.asdict(quantizer),
+        "label": plan.rows[job.row].label, "quantizer": quantizer.to_dict(),
         "parameters": sum(p.numel() for p in network.parameters()),
         "quantizer_parameters": sum(p.numel() for p in network.quantizer.parameters()),
     }  # fmt: skip

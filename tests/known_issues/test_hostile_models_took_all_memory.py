@@ -22,7 +22,7 @@ from cli_helpers import tiny_config as cli_config
 import sqcodec
 from sqcodec import compat, container, registry
 from sqcodec.checkpoint import CONFIG_NAME, WEIGHTS_NAME, load_model, save_model
-from sqcodec.config import FrameConfig, ModelConfig, QuantizerConfig, WaveformConfig, published_config, published_names
+from sqcodec.config import FrameConfig, ModelConfig, WaveformConfig, published_config, published_names, quantizer_config
 from sqcodec.nn import build_network
 from sqcodec.nn.fitting import outline
 
@@ -204,7 +204,7 @@ def test_every_network_has_an_outline() -> None:
     for config in configs:
         assert all(tensor.is_meta for tensor in outline(config).state_dict().values())
     for config in (cli_config("tiny"), WaveformConfig()):
-        for quantizer in (QuantizerConfig(kind="vp", levels=(), dim=4, size=64), QuantizerConfig(kind="fsq")):
+        for quantizer in (quantizer_config(kind="vp", levels=(), dim=4, size=64), quantizer_config(kind="fsq")):
             changed = config.changed(quantizer=quantizer.to_dict())
             shapes = {name: tensor.shape for name, tensor in build_network(changed).state_dict().items()}
             assert {name: tensor.shape for name, tensor in outline(changed).state_dict().items()} == shapes
