@@ -1,5 +1,6 @@
 # make demo: set up, then code and decode real speech with the shipped model
 # make test: set up, then run the checks and the tests
+# make docs: the documentation, into site/
 # make check: the checks and the quick tests: a minute
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +13,7 @@ QUICK = tests/cli/test_cli_files.py tests/cli/test_cli_mistakes.py tests/test_ch
 	tests/test_losses.py tests/test_parity_golden.py tests/test_quantizer_checklist.py tests/test_quantizers.py \
 	tests/test_vocabulary.py
 
-.PHONY: demo test check lint clean
+.PHONY: demo test check docs lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/demo.py tests/data/84-121123-0002.flac demo_output
@@ -26,6 +27,14 @@ check: $(VENV)/.test lint
 lint: $(VENV)/.test
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy sqcodec
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "site/index.html"
+
+$(VENV)/.docs: setup.cfg setup.py constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e ".[docs]"
+	touch $@
 
 # PESQ comes as source and needs a C compiler; without one the demo leaves that score out.
 $(VENV)/.demo: setup.cfg setup.py constraints.txt | $(VENV)/bin/python
@@ -42,4 +51,4 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) demo_output build *.egg-info
+	rm -rf $(VENV) demo_output site build *.egg-info

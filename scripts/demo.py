@@ -23,13 +23,13 @@ def main(clip: Path, folder: Path) -> None:
     output, output_rate = soundfile.read(decoded, dtype="float32")
     seconds, coded, plain = len(samples) / rate, code.stat().st_size, original.stat().st_size
     print(f"\nseconds of speech    {seconds:.2f}")
-    print(f"code file            {coded} bytes, {coded * 8 / seconds / 1000:.2f} kbit/s")
+    print(f".sqc file            {coded} bytes, {coded * 8 / seconds / 1000:.2f} kbit/s")
     print(f"wav (16 bit)         {plain} bytes, {plain / coded:.0f} times as large")
     for name, value in scores(samples, output, rate, output_rate).items():
         print(f"{name:<20} {value}")
     for name, report in (("encode", encode), ("decode", decode)):
         print(f"{name} speed         {report['times_real_time']:.0f} times real time")
-    print(f"\nListen: {original}, {decoded}. The code file: {code}")
+    print(f"\nListen: {original}, {decoded}. The .sqc file: {code}")
 
 
 def run(*arguments: str) -> dict:

@@ -115,4 +115,4 @@ def test_the_report(codec, speech, tmp_path, capsys) -> None:
     assert found["speaker"]["speakers"] == 2
     assert main(command) == 0
     table = capsys.readouterr().out
-    assert "| bits a second, coded at order 2 | " in table and "gain +1 dB" in table and "speaker told" in table
+    assert "| bits a second, coded at order 2 | " in table and "gain +1 dB" in table and "speaker recognised" in table

@@ -281,7 +281,7 @@ def test_the_command(manifest, codec, tmp_path, capsys) -> None:
     assert main([*arguments, "--format", "npz"]) == 0
     captured = capsys.readouterr()
     assert "6 clips" in captured.out and "1 skipped (skipped.jsonl)" in captured.out
-    assert "skipped: " in captured.err and "broken.wav" in captured.err and "x real time" in captured.err
+    assert "skipped: " in captured.err and "broken.wav" in captured.err and "times real time" in captured.err
     assert main([*arguments, "--format", "npz", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["clips"] == 6
     assert main([*arguments, "--format", "hf"]) == 1

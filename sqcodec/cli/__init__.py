@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from .common import UsageError, describe, printable
+from .common import Parser, UsageError, describe, printable
 
 MODULES = (
     "encode", "decode", "cut", "stream", "export", "bench", "info", "models", "importing",
@@ -45,11 +45,11 @@ class _Version(argparse.Action):
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole parser."""
-    parser = argparse.ArgumentParser(
-        prog="sqcodec", description="Speech as one short stream of tokens: wav in, code file out, and back."
+    parser = Parser(
+        prog="sqcodec", description="Speech as one short stream of tokens: audio in, .sqc file out, and back."
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    subparsers = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
     for name in MODULES:
         if importlib.util.find_spec(f"{__name__}.{name}"):
             importlib.import_module(f"{__name__}.{name}").add_parser(subparsers)

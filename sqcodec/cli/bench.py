@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         parts = []
         for what in ("encode", "decode"):
             speed, (middle, low, high) = result[f"{what}_speed"], result[f"{what}_ratio"]
-            parts.append(f"{what} {speed:7.1f} x real time, ratio {middle:.2f} ({low:.2f} to {high:.2f})")
+            parts.append(f"{what} {speed:7.1f} times real time, ratio {middle:.2f} ({low:.2f} to {high:.2f})")
         print(f"{result['system']:<26} {'; '.join(parts)}")
     print(f"peak memory of this process: {peak:.0f} MiB")
     return 0

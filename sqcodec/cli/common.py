@@ -24,6 +24,20 @@ TOKEN_MODEL = "speech-1k"
 """For language models."""
 
 
+class HelpFormatter(argparse.HelpFormatter):
+    """Texts of several lines stay as they are written; others are wrapped."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of the command line, and of each command."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"formatter_class": HelpFormatter, **options})
+
+
 class UsageError(Exception):
     """The command line does not make sense: exit status 2."""
 
@@ -73,7 +87,7 @@ class Coded:
         tokens = f"{self.tokens} tokens" if self.channels == 1 else f"{self.channels} x {self.tokens} tokens"
         return (
             f"{self.input} -> {self.output}: {self.seconds:.2f} s, {tokens}, {self.nominal_kbps:.3f} kbit/s "
-            f"nominal, {self.actual_kbps:.3f} actual, {self.times_real_time:.1f} x real time"
+            f"nominal, {self.actual_kbps:.3f} actual, {self.times_real_time:.1f} times real time"
         )
 
 
@@ -120,7 +134,7 @@ def add_coding_options(parser: argparse.ArgumentParser, default_model: str | Non
         "--model",
         metavar="NAME|FOLDER",
         default=default_model,
-        help=help_model + (default_model or "the model that the code file names"),
+        help=help_model + (default_model or "the model that the .sqc file names"),
     )
     add_device(parser)
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
@@ -132,7 +146,7 @@ def add_coding_options(parser: argparse.ArgumentParser, default_model: str | Non
     )
     parser.add_argument(
         "--compile", action="store_true",
-        help="compile the Snakes of a published model: some seconds the first time, a tenth faster; same tokens",
+        help="compile the activations of a published model: seconds the first time, then a tenth faster; same tokens",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.add_argument("--json", action="store_true", help="one JSON object per file on stdout")
@@ -170,7 +184,7 @@ def load_codec(
     try:
         kind = torch.device(device).type
     except RuntimeError:
-        raise UsageError(f"--device {device!r} is none; use cpu, cuda or cuda:0, cuda:1, ...") from None
+        raise UsageError(f"--device {device!r} is no device; use cpu, cuda or cuda:0, cuda:1, ...") from None
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {device}: PyTorch finds no CUDA device here; use --device cpu")
     codec = sqcodec.load(name, device=device, precision=precision, compiled=compiled)

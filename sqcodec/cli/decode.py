@@ -33,10 +33,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
     parser = subparsers.add_parser(
         "decode",
-        help="code files (.sqc) to audio",
-        description="Decode code files, each with the model that it names, to exactly as many samples as went in.",
-        epilog="examples: sqcodec decode in.sqc out.wav | sqcodec decode codes/ --out wavs/ | "
-        "sqcodec decode in.sqc - | aplay",
+        help=".sqc files to audio",
+        description="Decode .sqc files, each with the model that it names, to exactly as many samples as went in.",
+        epilog="examples:\n  sqcodec decode in.sqc out.wav\n  sqcodec decode codes/ --out wavs/\n"
+        "  sqcodec decode in.sqc - | aplay",
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders, globs, or - for stdin")
     parser.add_argument(

@@ -35,18 +35,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
     parser = subparsers.add_parser(
         "encode",
-        help="audio to code files (.sqc)",
+        help="audio to .sqc files",
         description="Code audio of any format and rate. Each channel is coded by itself. Of many files, the short ones "
         "are coded together, sorted by length, with the same result.",
-        epilog="examples: sqcodec encode in.wav out.sqc | sqcodec encode in.wav | sqcodec encode corpus/ "
-        "'more/**/*.flac' --out codes/ | ffmpeg -i talk.mp4 -f wav - | sqcodec encode - talk.sqc",
+        epilog="examples:\n  sqcodec encode in.wav out.sqc\n  sqcodec encode in.wav\n"
+        "  sqcodec encode corpus/ 'more/**/*.flac' --out codes/\n"
+        "  ffmpeg -i talk.mp4 -f wav - | sqcodec encode - talk.sqc",
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders, globs, or - for stdin")
     parser.add_argument(
         "-o",
         "--out",
         metavar="PATH",
-        help="folder for the code files, mirroring the input folders; or the file (or -) for one input; "
+        help="folder for the .sqc files, mirroring the input folders; or the file (or -) for one input; "
         "default: beside each input. A second argument that ends in .sqc is the output file",
     )
     parser.add_argument("--allow-cut", action="store_true", help="code what is there of a file that was cut off")

@@ -28,7 +28,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="score codecs: table, report with players and plots, results.json",
         description="Code, decode, align and score clips; write report.html, report.md and results.json.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="a folder of audio files to evaluate on")
     parser.add_argument("--manifest", metavar="FILE", help="a manifest instead, .tsv or .jsonl")

@@ -26,9 +26,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "import",
         help="register a model of your own, or a published SQCodec or L3AC model, under a name",
         description="Copy a run folder or a model folder, or convert the authors' five .pt files and TOML (nothing in "
-        "them is executed), to a model that --model knows by name and whose code files decode without --model.",
-        epilog="examples: sqcodec import runs/mine --as mine | sqcodec import downloads/3kbps.v0 --as my-3k | "
-        "sqcodec import hub:sqcodec-3kbps --as sqcodec-3kbps",
+        "them is executed), to a model that --model knows by name and whose .sqc files decode without --model.",
+        epilog="examples:\n  sqcodec import runs/mine --as mine\n  sqcodec import downloads/3kbps.v0 --as my-3k\n"
+        "  sqcodec import hub:sqcodec-3kbps --as sqcodec-3kbps",
     )
     parser.add_argument(
         "source", nargs="+", metavar="FOLDER|FILES|hub:NAME",

@@ -17,8 +17,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
     parser = subparsers.add_parser(
         "info",
-        help="headers of code files, audio files and models",
-        description="Print what code files (checked as a whole), audio files and models say of themselves.",
+        help="what .sqc files, audio files and models are",
+        description="Print what .sqc files (checked as a whole), audio files and models say of themselves.",
     )
     parser.add_argument("items", nargs="+", metavar="ITEM", help="a file, a model's name or folder, or -")
     parser.add_argument("--json", action="store_true", help="one JSON object per item")

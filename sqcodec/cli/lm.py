@@ -11,7 +11,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb and what it does."""
     parser = subparsers.add_parser(
         "lm",
-        help="train a language model on tokens, and let it speak",
+        help="train a language model on tokens, and sample speech from it",
         description="A small decoder-only language model over the tokens that `sqcodec tokens` wrote. Needs the extra "
         "'lm'.",
     )
@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
     speak = actions.add_parser(
         "continue",
-        help="speak on from a prompt",
+        help="continue a recording",
         description="Codes the first seconds of a recording, lets the model go on, and writes both as one wav.",
         epilog="example: sqcodec lm continue runs/lm talk.wav talk_on.wav --prompt-seconds 3 --seconds 7",
     )

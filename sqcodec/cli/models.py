@@ -14,7 +14,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
     parser = subparsers.add_parser(
         "models",
-        help="list the models at hand",
+        help="list the models that are installed",
         description="List the models that ship with the package and those that were imported.",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per model")

@@ -18,7 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "is the text file beside it.",
         epilog="example: sqcodec prepare recordings --out recordings/manifest.jsonl --validation 0.02",
     )
-    parser.add_argument("folder", help="folder of audio, searched deeply")
+    parser.add_argument("folder", help="folder of audio, searched with its subfolders")
     parser.add_argument("--out", required=True, metavar="FILE.jsonl", help="manifest to write")
     parser.add_argument("--validation", type=float, default=0.0, metavar="SHARE", help="of the speakers; default: 0")
     parser.add_argument("--test", type=float, default=0.0, metavar="SHARE", help="of the speakers; default: 0")

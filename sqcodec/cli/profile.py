@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         lines.append(
             (
                 name,
-                f"{speed.encode:.1f} x real time encode, {speed.decode:.1f} decode; peak {speed.peak_mib:.0f} MiB "
+                f"{speed.encode:.1f} times real time encode, {speed.decode:.1f} decode; peak {speed.peak_mib:.0f} MiB "
                 f"({speed.base_mib:.0f} before coding)",
             )
         )

@@ -34,9 +34,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="live audio from stdin to stdout: encode, decode, or both",
         description="Code audio as it arrives: each frame is written as soon as it is known. The result is exactly "
         "that of coding the whole recording. Latency of speech-3k: 42 ms, of which 12 are the frame.",
-        epilog="examples: arecord -t raw -f S16_LE -r 16000 | sqcodec stream roundtrip | aplay -t raw -f S16_LE "
-        "-r 16000 | arecord -f S16_LE -r 48000 | sqcodec stream encode --input wav | ssh host sqcodec stream decode "
-        "--output wav '|' aplay",
+        epilog="examples:\n"
+        "  arecord -t raw -f S16_LE -r 16000 | sqcodec stream roundtrip | aplay -t raw -f S16_LE -r 16000\n"
+        "  arecord -f S16_LE -r 48000 | sqcodec stream encode --input wav |\n"
+        "    ssh HOST 'sqcodec stream decode --output wav | aplay'",
     )
     parser.add_argument("what", choices=("encode", "decode", "roundtrip"), help="to tokens, from tokens, or both")
     parser.add_argument("--input", choices=FORMATS, default="s16", help="audio on stdin; default: raw 16-bit PCM")

@@ -21,8 +21,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Codes every clip of a manifest (.jsonl, .tsv) or folder into shards with ids, speakers, texts and "
         "true lengths. Started again it goes on where it stopped. A clip that cannot be read is reported and skipped; "
         "engine and number of workers do not change the output.",
-        epilog="examples: sqcodec tokens corpus.tsv --out tokens --model speech-1k | "
-        "sqcodec tokens recordings/ --out tokens --format webdataset --engine ray --workers 32",
+        epilog="examples:\n  sqcodec tokens corpus.tsv --out tokens --model speech-1k\n"
+        "  sqcodec tokens recordings/ --out tokens --format webdataset --engine ray --workers 32",
     )
     parser.add_argument("manifest", metavar="MANIFEST|FOLDER")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the shards, their card and their index")
@@ -42,9 +42,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--workers", type=positive, metavar="N", help="processes of one thread; default: all cores")
     parser.add_argument("--part", default="1/1", metavar="I/N", help="this machine's share, of N with one shared DIR")
-    parser.add_argument("--shard-clips", type=positive, default=500, metavar="N", help="most clips a shard")
-    parser.add_argument("--shard-hours", type=float, default=2.0, metavar="H", help="most audio a shard, about")
-    parser.add_argument("--retry-skipped", action="store_true", help="do shards with skipped clips over")
+    parser.add_argument("--shard-clips", type=positive, default=500, metavar="N", help="clips in a shard, at most")
+    parser.add_argument("--shard-hours", type=float, default=2.0, metavar="H", help="audio in a shard, about, at most")
+    parser.add_argument("--retry-skipped", action="store_true", help="make shards with skipped clips again")
     add_device(parser)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--json", action="store_true", help="the totals as JSON on stdout")
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.quiet and not result.error:
             speed = result.audio_seconds / max(result.elapsed, 1e-9)
             print(
-                f"shard {result.number}: {result.clips} clips, {result.tokens} tokens, {speed:.0f} x real time; "
+                f"shard {result.number}: {result.clips} clips, {result.tokens} tokens, {speed:.0f} times real time; "
                 f"{left} shards to go, {time.perf_counter() - start:.0f} s",
                 file=sys.stderr,
                 flush=True,

@@ -102,7 +102,7 @@ def quality_table(found: Sequence[Quality]) -> str:
         rows[f"same tokens (digits), {name}"] = [
             f"{100 * q.stability[name].tokens:.1f} % ({100 * q.stability[name].digits:.1f} %)" for q in found
         ]
-    rows["speaker told from 3 s, linear probe (chance)"] = [_told(q.speaker) for q in found]
+    rows["speaker recognised from 3 s by a linear probe (chance)"] = [_told(q.speaker) for q in found]
     lines = ["| | " + " | ".join(q.model for q in found) + " |", "|---" * (len(found) + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
     return "\n".join(lines) + "\n"

@@ -39,7 +39,7 @@ API = {
         ["tokens.corpus", "tokens.dataset", "vocabulary.strings", "vocabulary.tokenizer", "vocabulary.factors",
          "vocabulary.merges", "hf", "lm.model", "lm.head", "lm.speak"],
     ),
-    "api/training.md": ("Training", ["training.recipe", "training.recipes", "training.loop", "losses", "data.manifest"]),
+    "api/training.md": ("Training", ["training.recipe", "training.loop", "losses", "data.manifest"]),
     "api/quantizers.md": ("Quantizers", ["quantizers", "quantizers.base"]),
     "api/evaluation.md": (
         "Evaluation", ["evaluation.evaluate", "evaluation.systems", "evaluation.scorers", "evaluation.statistics"]
@@ -58,6 +58,12 @@ def on_files(files: Any, config: Any) -> Any:
     pages |= {"commands.md": commands_page(), "files.md": files_page()}
     for page, content in pages.items():
         files.append(File.generated(config, page, content=content))
+    for page, source in COPIED.items():
+        for label, target, _ in LINK.findall(pages[page]):
+            picture = (ROOT / source).parent / target
+            if label.startswith("!") and picture.is_file():
+                beside = posixpath.join(posixpath.dirname(page), target)
+                files.append(File.generated(config, beside, abs_src_path=str(picture)))
     return files
 
 
@@ -80,6 +86,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return match[0]  # mkdocs says that it leads nowhere
         return f"{label[1:-1]} (`{where}`)"
 
+    if uri.startswith(("results/", "models/")):
+        markdown = re.sub(" ([±↑↓]) ?", "\u00a0\\1\u00a0", markdown)  # wide tables are scrolled, not broken
     return LINK.sub(site_link, markdown)
 
 
@@ -89,16 +97,17 @@ def api_page(title: str, names: list[str]) -> str:
 
 def commands_page() -> str:
     """The reference of the command line, from its parsers."""
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "88"
     text = ["# Commands", "", "`sqcodec COMMAND --help` prints the same.", ""]
     for parser in parsers(build_parser()):
-        text += [f"## {parser.prog}", "", parser.description or "", "", "```text", parser.format_usage().rstrip(), "```", ""]
+        usage = parser.format_usage().removeprefix("usage: ").replace("\n       ", "\n").rstrip()
+        text += [f"## {parser.prog}", "", parser.description or "", "", "```text", usage, "```", ""]
         rows = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
         if rows:
-            text += ["| | |", "|---|---|"]
+            text += ["| argument | meaning |", "|---|---|"]
             text += [f"| {invocation(parser, action)} | {cell(explanation(parser, action))} |" for action in rows]
         if parser.epilog:
-            text += ["", "```text", parser.epilog.rstrip(), "```"]
+            text += ["", *epilog(parser.epilog)]
         text.append("")
     return "\n".join(text)
 
@@ -115,7 +124,19 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
 
 def invocation(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     shown = parser.formatter_class(parser.prog)._format_action_invocation(action)
-    return "<br>".join(f"`{part}`".replace("|", "\\|") for part in re.split(r", (?=-)", shown))
+    return "<br>".join(f"<code>{cell(part)}</code>" for part in re.split(r", (?=-)", shown))
+
+
+def epilog(text: str) -> list[str]:
+    """Blocks of one title and indented lines, or one line "example: command"."""
+    if "\n" not in text:
+        title, _, command = text.partition(": ")
+        return [title.capitalize() + ":", "", "```text", command, "```"]
+    lines = []
+    for block in text.strip().split("\n\n"):
+        title, *commands = block.split("\n")
+        lines += [title.capitalize(), "", "```text", *(line.removeprefix("  ") for line in commands), "```", ""]
+    return lines
 
 
 def explanation(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
@@ -123,7 +144,7 @@ def explanation(parser: argparse.ArgumentParser, action: argparse.Action) -> str
 
 
 def cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    return text.replace("<", "&lt;").replace("|", "&#124;").replace("*", "&#42;")
 
 
 def files_page() -> str:
@@ -136,7 +157,8 @@ def files_page() -> str:
     text = ["# The files", "", "Which file holds what, in their own words.", ""]
     for folder in sorted(folders, key=lambda name: (not name.startswith("sqcodec"), name)):
         package = ROOT / folder / "__init__.py"
-        text += [f"## {folder}/", "", sentence(package) if package.is_file() else "", "", "| | |", "|---|---|"]
+        about = sentence(package) if package.is_file() else ""
+        text += [f"## {folder}/", "", about, "", "| file | what |", "|---|---|"]
         names = [name for name in folders[folder] if name != "__init__.py"]
         text += [f"| `{name}` | {cell(sentence(ROOT / folder / name))} |" for name in names] + [""]
     return "\n".join(text)
