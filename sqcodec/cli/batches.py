@@ -154,7 +154,8 @@ def _write(codec: Codec, group: list[Recording], bits: int | None, stopped: Even
         if recording.tokens is None or stopped.is_set():
             continue
         start = time.perf_counter()
-        header = code_header(codec, recording.sample_rate, recording.length, *recording.tokens.shape, bits)
+        channels, count = recording.tokens.shape
+        header = code_header(codec, recording.sample_rate, recording.length, channels, count, bits)
         try:
             size = container.write(recording.job.target, header, recording.tokens)
         except (ValueError, OSError) as error:

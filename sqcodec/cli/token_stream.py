@@ -116,7 +116,8 @@ class TokenFormat:
         if self.rates is None:
             whole = len(data) // size * size
             return data[:whole], whole, 0
-        records, position = [], 0
+        records: list[bytes] = []
+        position = 0
         while position + size <= len(data):
             record = data[position : position + size]
             if record == self._mark:
