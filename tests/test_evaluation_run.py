@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -199,3 +200,38 @@ def test_the_command_line(clips: Path) -> None:
     assert "report.html" in done.stderr and (out / "report.html").exists()
     wrong = subprocess.run([*command, "--out", str(out), "--manifest", "x"], capture_output=True, text=True)
     assert wrong.returncode == 2 and "one of the two" in wrong.stderr
+
+
+def test_one_model_is_a_curve_of_several_rates(clips: Path, nested_home: Path, monkeypatch, capsys) -> None:
+    from sqcodec.cli import main
+
+    monkeypatch.setenv("SQCODEC_HOME", str(nested_home))
+    command = ["evaluate", str(clips / "anna"), "--metrics", "stoi", "--jobs", "1", "-q", "--model"]
+    out = clips.parent / "out"
+    assert main([*command, "nested", "--model", "tiny", "--kbps", "1,1.5,2.6", "--out", str(out)]) == 0
+    results = Results.load(out / "results.json")
+    labels = ["nested @ 1 kbit/s", "nested @ 1.5 kbit/s", "nested @ 2.6 kbit/s", "tiny"]
+    assert [system["label"] for system in results.systems.values()] == labels
+    assert list(results.systems) == ["nested-1", "nested-1.5", "nested-2.6", "tiny"]
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[:2] for line in table[1:]] == [
+        [label, nominal] for label, nominal in zip(labels, ["1.00", "1.50", "2.50", "2.81"], strict=True)
+    ]
+    for system, bits in (("nested-1", 6), ("nested-1.5", 9), ("nested-2.6", 15)):
+        tokens = np.load(next((out / "tokens" / system).rglob("clip0.npy")))
+        assert results.systems[system]["codebook_size"] == 2**bits and 0 < tokens.max() < 2**bits
+        assert results.summary[system]["payload_bit_rate"] == pytest.approx(bits * 1000 / 6, rel=0.05)
+    coarse, fine = (np.load(next((out / "tokens" / name).rglob("clip0.npy"))) for name in ("nested-1", "nested-2.6"))
+    assert np.array_equal(coarse, fine >> 9)
+    page = (out / "report.html").read_text()
+    plot = page[page.index("Quality and bit rate") :].split("</svg>")[0]
+    lines = re.findall(r'<path d="(M[^"]*)" fill="none"', plot)
+    assert [line.count("L") for line in lines] == [2]  # through the three points
+    assert "nested @ 1.5 kbit/s" in plot
+
+    assert main([*command, "tiny", "--kbps", "1,2", "--out", str(out)]) == 2
+    assert "none of the models has several rates" in capsys.readouterr().err
+    assert main([*command, "nested", "--kbps", "1,lots", "--out", str(out)]) == 2
+    assert "no list of numbers" in capsys.readouterr().err
+    assert main([*command, "nested", "--kbps", "0.5,2", "--out", str(out)]) == 1
+    assert "A rate of 0.5 kbit/s: allowed are" in capsys.readouterr().err

@@ -169,3 +169,88 @@ def test_bits_of_a_stream(nested: Codec) -> None:
 def test_digits_of_a_nested_token() -> None:
     assert bit_groups(18, 6) == (64, 64, 64) and bit_groups(20, 6) == (4, 64, 64, 64) and bit_groups(4, 6) == (16,)
     assert str(BitRates(9, 24, 1000 / 6)) == "1.5 to 4 kbit/s, 9 to 24 bits a token"
+
+
+def test_corpora_of_tokens_know_their_bits(nested: Codec, nested_home, tmp_path, monkeypatch) -> None:
+    from sqcodec import audio
+    from sqcodec.cli import main
+    from sqcodec.tokens.dataset import TokenDataset
+    from sqcodec.vocabulary.factors import join_digits, split_tokens
+    from sqcodec.vocabulary.strings import SpeechVocabulary
+
+    monkeypatch.setenv("SQCODEC_HOME", str(nested_home))
+    clips = {name: np.random.default_rng(index).normal(0, 0.1, (1, 9000 + index)) for index, name in enumerate("ab")}
+    (tmp_path / "clips").mkdir()
+    for name, samples in clips.items():
+        audio.save(tmp_path / "clips" / f"{name}.wav", samples.astype(np.float32), 16000)
+    out = tmp_path / "tokens"
+    command = ["tokens", str(tmp_path / "clips"), "--model", "nested", "--engine", "serial", "--format", "npz", "-q"]
+    assert main([*command, "--out", str(out), "--kbps", "1.7"]) == 0
+    dataset = TokenDataset(out)
+    info = dataset.info
+    assert (info.bits, info.codebook_size, info.levels, info.dtype) == (10, 1024, (4, 16, 16), np.uint16)
+    card = (out / "README.md").read_text()
+    assert "| bits of a token | 10 |" in card and "4 x 16 x 16" in card and "the last one the coarsest" in card
+    for index in range(2):
+        name = dataset[index].id
+        samples = audio.load(tmp_path / "clips" / f"{name}.wav")[0]
+        tokens = nested.encode(samples, bits=10)[0].numpy()
+        assert np.array_equal(dataset.tokens(index), tokens)
+        expected = nested.decode(tokens, samples.shape[1], bits=10)[0].numpy()
+        assert np.array_equal(dataset.decode(index, nested), expected)
+    # The digits are groups of bits: the last one is the token at 4 bits.
+    digits = split_tokens(tokens, info.levels)
+    assert np.array_equal(digits[:, 2], tokens >> 6) and np.array_equal(join_digits(digits, info.levels), tokens)
+    vocabulary = SpeechVocabulary(info.codebook_size, info.levels, factorised=True)
+    assert len(vocabulary.entries) == 36
+    assert np.array_equal(vocabulary.from_text(vocabulary.to_text(tokens)), tokens)
+
+    assert main([*command, "--out", str(out), "--bits", "11"]) == 1  # another rate in the same folder
+    assert main([*command[:3], "tiny", *command[4:], "--out", str(tmp_path / "other"), "--bits", "9"]) == 1
+
+
+def test_transformers_take_a_bandwidth(nested: Codec, tiny: Codec, speech: np.ndarray, tmp_path) -> None:
+    pytest.importorskip("transformers")
+    from sqcodec.hf import SQCodecModel
+
+    SQCodecModel.from_codec(nested).save_pretrained(tmp_path)
+    model = SQCodecModel.from_pretrained(tmp_path)
+    assert model.config.target_bandwidths == pytest.approx([bits / 6 for bits in range(6, 17)])
+    values = torch.from_numpy(np.stack([speech[:9000], speech[9000:18000]]))[:, None]
+    for bandwidth, bits in ((None, 12), (1.5, 9), (2.6, 15)):
+        encoded = model.encode(values, bandwidth=bandwidth)
+        assert torch.equal(encoded.audio_codes[:, 0], nested.encode(values[:, 0], bits=bits))
+        audio = model.decode(encoded.audio_codes, bandwidth=bandwidth).audio_values
+        assert torch.equal(audio[:, 0], nested.decode(encoded.audio_codes[:, 0], bits=bits))
+        both = model(values, bandwidth=bandwidth)
+        assert torch.equal(both.audio_values[:, 0], audio[:, 0, :9000])
+    with pytest.raises(ValueError, match="A rate of 0.5 kbit/s"):
+        model.encode(values, bandwidth=0.5)
+    plain = SQCodecModel.from_codec(tiny)
+    assert plain.config.target_bandwidths == pytest.approx([2.807], abs=1e-3)
+    with pytest.raises(ValueError, match="it has one rate"):
+        plain.encode(values, bandwidth=2)
+
+
+def test_onnx_takes_the_bits_of_a_token(nested: Codec, speech: np.ndarray, tmp_path) -> None:
+    pytest.importorskip("onnxruntime")
+    import json
+    import runpy
+    from pathlib import Path
+
+    from sqcodec import audio
+    from sqcodec.export.onnx import check_onnx, export_onnx
+
+    export_onnx(nested, tmp_path)
+    assert json.loads((tmp_path / "model.json").read_text())["bits"] == [LOWEST, DEFAULT, HIGHEST]
+    equal, difference = check_onnx(nested, tmp_path, seconds=1.0)
+    assert equal > 0.99 and difference < 1e-4
+    example = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "onnx_file.py"))
+    audio.save(tmp_path / "in.wav", speech[None, :16000], 16000)
+    samples = audio.load(tmp_path / "in.wav")[0]
+    for arguments, bits in (((), DEFAULT), (("8",), 8)):
+        example["main"](str(tmp_path), str(tmp_path / "in.wav"), str(tmp_path / "out.wav"), *arguments)
+        expected = nested.decode(nested.encode(samples, bits=bits), 16000, bits=bits).numpy()
+        found = audio.load(tmp_path / "out.wav")[0]
+        # Tokens differ where a latent lies within round-off of a boundary.
+        assert np.corrcoef(found[0], np.clip(expected[0], -1, 1))[0, 1] > 0.99

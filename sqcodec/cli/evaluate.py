@@ -12,6 +12,7 @@ from .common import UsageError, add_device, positive, printable
 
 _EXAMPLE = """examples:
   sqcodec evaluate clips/ --model speech-3k --baselines opus:6,codec2:3200 --out report
+  sqcodec evaluate clips/ --model many-rates --kbps 1,1.5,2,3 --baselines opus:6 --out report
   sqcodec evaluate --manifest corpus/manifest.tsv --split test --model runs/a --model runs/b --out report
 
 systems for --baselines:
@@ -35,6 +36,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--limit", type=positive, metavar="N", help="only N clips, of as many speakers as it can")
     parser.add_argument(
         "--model", action="append", default=[], metavar="NAME|FOLDER", help="a model; may be given again"
+    )
+    parser.add_argument(
+        "--kbps",
+        default="",
+        metavar="LIST",
+        help="rates in kbit/s with commas between: each model with several rates counts once at each of them",
     )
     parser.add_argument("--baselines", default="", metavar="LIST", help="other systems, with commas between")
     parser.add_argument(
@@ -63,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     choices = {"core": [], "all": list(all_metrics())}
     metrics = choices.get(arguments.metrics, named)
     baselines = [text for text in arguments.baselines.split(",") if text]
-    systems = [f"sqcodec:{model}" for model in arguments.model] + baselines
+    systems = [f"sqcodec:{model}" for model in _at_rates(arguments.model, arguments.kbps)] + baselines
     if not systems:
         raise UsageError("nothing to evaluate: give --model, --baselines or both")
     options = Options(
@@ -87,6 +94,29 @@ def run(arguments: argparse.Namespace) -> int:
         print(printable("\t".join(row)))
     print(printable("\n".join(str(path) for path in files)), file=sys.stderr)
     return 1 if any(summary["failed"] for summary in results.summary.values()) else 0
+
+
+def _at_rates(models: list[str], kbps: str) -> list[str]:
+    """Models, those with several rates as 'MODEL:KBPS' for each rate of the list. UsageError where none has."""
+    if not kbps:
+        return models
+    from sqcodec.checkpoint import CONFIG_NAME
+    from sqcodec.config import ModelConfig
+    from sqcodec.registry import find_model
+
+    try:
+        rates = [float(text) for text in kbps.split(",")]
+    except ValueError:
+        raise UsageError(f"--kbps {kbps!r} is no list of numbers with commas between, such as 1,1.5,2") from None
+    found: list[str] = []
+    for model in models:
+        config = ModelConfig.from_toml(find_model(model) / CONFIG_NAME)
+        for rate in rates if config.rates else ():
+            config.pick_bits(kbps=rate)
+        found += [f"{model.rstrip('/')}:{rate:g}" for rate in dict.fromkeys(rates)] if config.rates else [model]
+    if found == models:
+        raise UsageError(f"--kbps {kbps}: none of the models has several rates (`sqcodec models` shows which have)")
+    return found
 
 
 class _Bar:

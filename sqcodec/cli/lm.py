@@ -103,7 +103,7 @@ def run_continue(arguments: argparse.Namespace) -> int:
     from sqcodec import audio
 
     try:
-        from sqcodec.lm.speak import Sampling, check_codec, continue_speech, references
+        from sqcodec.lm.speak import Sampling, check_codec, continue_speech, references, token_bits
         from sqcodec.lm.train import load_lm
     except ModuleNotFoundError as error:
         raise ImportError(f"sqcodec lm needs the package '{error.name}': pip install 'sqcodec[lm]'") from None
@@ -129,7 +129,8 @@ def run_continue(arguments: argparse.Namespace) -> int:
         spoken = continue_speech(model, codec, prompt, arguments.seconds, sampling, arguments.text)
         audio.save(target, spoken[len(prompt) if arguments.only_new else 0 :], codec.sample_rate)
         if arguments.compare:
-            for name, stretch in references(codec, samples, len(prompt), len(spoken), sampling.seed).items():
+            stretches = references(codec, samples, len(prompt), len(spoken), sampling.seed, token_bits(model, codec))
+            for name, stretch in stretches.items():
                 folder = Path(arguments.compare) / name
                 folder.mkdir(parents=True, exist_ok=True)
                 audio.save(folder / f"{Path(source).stem}.wav", stretch, codec.sample_rate)

@@ -7,7 +7,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from .common import TOKEN_MODEL, UsageError, add_device, positive, printable
+from .common import TOKEN_MODEL, UsageError, add_device, add_rate_options, positive, printable
 
 if TYPE_CHECKING:
     from sqcodec.tokens.worker import ShardResult
@@ -33,6 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="default: parquet. All but npz need the extra 'tokens'",
     )
     parser.add_argument("--model", metavar="NAME|FOLDER", default=TOKEN_MODEL, help=f"default: {TOKEN_MODEL}")
+    add_rate_options(parser)
     parser.add_argument("--split", metavar="NAME", help="only this split of the manifest")
     parser.add_argument(
         "--engine",
@@ -96,6 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
         shard_seconds=arguments.shard_hours * 3600,
         part=(int(match[1]), int(match[2])),
         retry_skipped=arguments.retry_skipped,
+        bits=arguments.bits,
+        kbps=arguments.kbps,
         report=report,
     )
     for line in totals.failed:

@@ -16,6 +16,7 @@ from .images import peak_level, spectrogram_png
 from .plots import PALETTE, Axis, Point, Series, axis_for, plot, strips
 from .report import ONE_SPEAKER, breakdown, comparisons, heading, how_averaged, kbps, num_coded, number, problems
 from .results import Results, Row
+from .systems import split_rate, system_key
 from .work import clip_path
 
 PLAYER_SECONDS = 10.0
@@ -119,7 +120,7 @@ def _best(results: Results, name: str) -> str | None:
 
 
 def _colors(results: Results) -> dict[str, str]:
-    """A colour a family: 'opus:6' and 'opus:8' share theirs."""
+    """A colour a family: 'opus:6' and 'opus:8' share theirs, and so do the rates of a model."""
     families: dict[str, str] = {}
     colors = {}
     for system, info in results.systems.items():
@@ -130,8 +131,10 @@ def _colors(results: Results) -> dict[str, str]:
 
 
 def _family(text: str, system: str) -> str:
-    kind = text.partition(":")[0]
-    return system if kind in ("sqcodec", "dir", "hf", "original") else kind
+    kind, _, setting = text.partition(":")
+    if kind == "sqcodec":
+        return system_key(f"{kind}:{split_rate(setting)[0]}")
+    return system if kind in ("dir", "hf", "original") else kind
 
 
 def _rate_plots(results: Results) -> str:

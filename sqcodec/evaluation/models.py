@@ -1,4 +1,4 @@
-"""A model of this package as a system: `sqcodec:NAME|FOLDER`."""
+"""A model of this package as a system: `sqcodec:NAME|FOLDER`, with `:KBPS` behind it at one of its rates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from .systems import Coded, SystemInfo
+from .systems import Coded, SystemInfo, split_rate
 from .utterances import Utterance
 
 
@@ -18,18 +18,21 @@ class SqcodecModel:
 
         import sqcodec
 
-        self._setting, self._torch_version = setting, torch.__version__
-        self._codec = sqcodec.load(setting, device=device)
+        self._setting, rate = split_rate(setting)
+        self._torch_version = torch.__version__
+        self._codec = sqcodec.load(self._setting, device=device)
+        self._bits = self._codec.config.pick_bits(kbps=rate)
+        self._at = f" @ {rate:g} kbit/s" if rate else ""
 
     def info(self) -> SystemInfo:
         codec = self._codec
         return SystemInfo(
-            codec.name or self._setting,
-            float(codec.bit_rate),
+            (codec.name or self._setting) + self._at,
+            1000 * codec.config.kbps(self._bits),
             int(codec.sample_rate),
             {"torch": self._torch_version},
-            f"sqcodec {codec.weights_hash}",
-            int(codec.codebook_size),
+            f"sqcodec {codec.weights_hash}" + (f" {self._bits} bits" if self._bits else ""),
+            codec.config.codes(self._bits),
         )
 
     def code(self, utterance: Utterance) -> Coded:
@@ -38,12 +41,12 @@ class SqcodecModel:
         codec = self._codec
         samples = utterance.load(codec.sample_rate)
         start = time.perf_counter()
-        tokens = codec.encode(samples, codec.sample_rate)
+        tokens = codec.encode(samples, codec.sample_rate, bits=self._bits)
         middle = time.perf_counter()
-        decoded = codec.decode(tokens, length=len(samples))
+        decoded = codec.decode(tokens, length=len(samples), bits=self._bits)
         end = time.perf_counter()
         flat = tokens.reshape(-1).cpu().numpy()
-        payload = 8 * container.packed_size(len(flat), codec.codebook_size)
+        payload = 8 * container.packed_size(len(flat), codec.config.codes(self._bits))
         return Coded(
             decoded.reshape(-1).float().cpu().numpy().astype(np.float32),
             codec.sample_rate,

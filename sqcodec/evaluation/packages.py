@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .extras import MissingExtra, require, stand_in, version
-from .systems import Coded, SystemInfo
+from .systems import Coded, SystemInfo, split_rate
 from .utterances import Utterance
 
 
@@ -96,15 +96,6 @@ class Snac:
             encode_seconds=middle - start,
             decode_seconds=end - middle,
         )
-
-
-def split_rate(setting: str) -> tuple[str, float | None]:
-    """'PATH:6' -> ('PATH', 6.0); a path without a rate comes back whole."""
-    path, _, rate = setting.rpartition(":")
-    try:
-        return (path, float(rate)) if path and float(rate) > 0 else (setting, None)
-    except ValueError:
-        return setting, None
 
 
 def _info(label: str, bit_rate: float, sample_rate: int, package: str, files: list[Path], more: str) -> SystemInfo:

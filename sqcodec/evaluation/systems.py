@@ -13,7 +13,7 @@ A system is named by a text, such as `opus:6`, from which every worker process b
     dac:FILE[:KBPS]      DAC weights in its authors' format, by `descript-audio-codec`
     snac:FOLDER          SNAC weights in its authors' format, by `snac`
     dir:NAME=PATH        a folder of somebody's outputs, one file named like each clip
-    sqcodec:NAME|FOLDER  a model of this package (what `--model` means)
+    sqcodec:NAME|FOLDER[:KBPS]  a model of this package (what `--model` means), at one of its rates
 """
 
 from __future__ import annotations
@@ -103,6 +103,15 @@ def make_system(text: str, device: str = "cpu") -> System:
     module, name = _KINDS[kind]
     factory = getattr(importlib.import_module(f"{__package__}.{module}"), name)
     return factory(kind, setting, device)
+
+
+def split_rate(setting: str) -> tuple[str, float | None]:
+    """'PATH:6' -> ('PATH', 6.0); a path without a rate comes back whole."""
+    path, _, rate = setting.rpartition(":")
+    try:
+        return (path, float(rate)) if path and float(rate) > 0 else (setting, None)
+    except ValueError:
+        return setting, None
 
 
 def system_key(text: str) -> str:

@@ -167,7 +167,8 @@ GRAPHS: dict[type, Any] = {
 class CoderGraph(nn.Module):
     """``EncoderSteps`` or ``DecoderSteps`` (not packed, float32, a scalar or vector quantizer).
 
-    forward(samples [B, N F] or tokens [B, N Q], position, *state) gives (tokens or samples, *state).
+    forward(samples [B, N F] or tokens [B, N Q], position, *state) gives (tokens or samples, *state). Of nested tokens
+    the encoder gives the finest, and the decoder takes their bits: forward(tokens, position, bits, *state).
     """
 
     def __init__(self, steps: EncoderSteps | DecoderSteps) -> None:
@@ -182,12 +183,15 @@ class CoderGraph(nn.Module):
         self.graphs = nn.ModuleList(graphs)
         self.state_shapes: list[tuple[int, ...]] = [shape for graph in graphs for shape in graph.state_shapes]
         self.state_counts = [len(graph.state_shapes) for graph in graphs]
+        self.takes_bits = isinstance(steps, DecoderSteps) and isinstance(steps.quantizer, NestedFSP)
 
     def forward(self, x: Tensor, position: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         coder = self.coder
+        bits = state[0] if self.takes_bits else None
+        state = state[1:] if self.takes_bits else state
         after: list[Tensor] = []
         if isinstance(coder, DecoderSteps):
-            codes = self._codes(x)
+            codes = self._codes(x, bits)
             x = coder.from_codes(codes.reshape(x.shape[0], -1, coder.tokens_per_frame * codes.shape[2]))
         for graph, count in zip(self.graphs, self.state_counts, strict=True):
             x, kept = graph(x, list(state[len(after) : len(after) + count]), position)
@@ -198,16 +202,19 @@ class CoderGraph(nn.Module):
             x = self._nearest(latents)
         return x, *after
 
-    def _codes(self, tokens: Tensor) -> Tensor:
+    def _codes(self, tokens: Tensor, bits: Tensor | None) -> Tensor:
         """[B, N Q] to codes [B, N Q, D]."""
         if isinstance(self.quantizer, VectorQuantizer):
             return self.quantizer.codebook[tokens]
         if isinstance(self.quantizer, NestedFSP):
-            return self.quantizer.codes_of(tokens, self.quantizer.default)
+            assert bits is not None
+            return self.quantizer.codes_of(tokens, bits)
         return self.quantizer.codes(split_digits(tokens, self.quantizer.levels).float())
 
     def _nearest(self, latents: Tensor) -> Tensor:
         """[B, N Q, D] to tokens [B, N Q]; distances are summed dimension by dimension, as ``nearest_codes`` does."""
+        if isinstance(self.quantizer, NestedFSP):
+            return self.quantizer.nearest(latents, self.quantizer.highest)
         if not isinstance(self.quantizer, VectorQuantizer):
             return self.quantizer.nearest(latents)
         codes = self.quantizer.codebook

@@ -3,6 +3,10 @@
 ``encoder.onnx``: samples float32 [B, N F], position int64 [], state -> tokens int64 [B, N Q], state. ``decoder.onnx``:
 tokens, position, state -> samples. Whole recordings, long ones in pieces, and live frames use the same two files; see
 ``sqcodec.export.graph`` and examples/onnx_file.py.
+
+Where tokens are nested, ``bits`` in ``model.json`` says the fewest, the default and the most bits of a token. The
+encoder gives tokens of the most, of which ``tokens >> (most - b)`` are those of b bits; the decoder has an input
+``bits``, int64 [], after the position.
 """
 
 from __future__ import annotations
@@ -48,6 +52,8 @@ def export_onnx(codec: Codec, folder: str | Path) -> dict[str, object]:
         "levels": list(codec.levels or ()),
         "codebook_size": codec.codebook_size,
     }
+    if config.quantizer.bits:
+        about["bits"] = list(config.quantizer.bits)
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for kind, steps in (("encoder", EncoderSteps(network)), ("decoder", DecoderSteps(network))):
@@ -71,13 +77,16 @@ def check_onnx(codec: Codec, folder: str | Path, seconds: float = 2.0) -> tuple[
     frames = int(seconds * codec.sample_rate) // length
     walk = np.cumsum(random.standard_normal(frames * length)) * 0.01
     samples = (walk - np.convolve(walk, np.ones(400) / 400, "same")).astype(np.float32)[None]
-    expected = codec.encode(samples)
+    finest = codec.bits_range[1] if codec.bits_range else None
+    expected = codec.encode(samples, bits=finest)
     about = json.loads((Path(folder) / "model.json").read_text(encoding="utf-8"))
     outputs = []
-    for kind, source, unit in (
-        ("encoder", samples, about["frame_length"]),
-        ("decoder", expected.numpy()[:, : frames * about["tokens_per_frame"]], about["tokens_per_frame"]),
-    ):
+    coded = expected[:, : frames * about["tokens_per_frame"]]
+    rates = sorted(set(about.get("bits", [None])))
+    cut = {bits: coded if finest is None else coded >> (finest - bits) for bits in rates}
+    runs = [("encoder", samples, about["frame_length"], None)]
+    runs += [("decoder", tokens.numpy(), about["tokens_per_frame"], bits) for bits, tokens in cut.items()]
+    for kind, source, unit, bits in runs:
         session = onnxruntime.InferenceSession(str(Path(folder) / f"{kind}.onnx"), providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
         state = [np.zeros((1, *shape), np.float32) for shape in about[f"{kind}_state"]]
@@ -85,15 +94,19 @@ def check_onnx(codec: Codec, folder: str | Path, seconds: float = 2.0) -> tuple[
         while start < frames:
             count = min(int(random.integers(1, 80)), frames - start)
             part = source[:, start * unit : (start + count) * unit]
-            feed = dict(zip(names, [part, np.array(start), *state], strict=True))
+            more = [] if bits is None else [np.array(bits)]
+            feed = dict(zip(names, [part, np.array(start), *more, *state], strict=True))
             output, *state = session.run(None, feed)
             parts.append(output)
             start += count
         outputs.append(np.concatenate(parts, axis=1))
-    tokens, wave = outputs
-    equal = float((tokens == expected.numpy()[:, : tokens.shape[1]]).mean())
-    reference = codec.decode(expected[:, : tokens.shape[1]]).numpy()
-    return equal, float(np.abs(wave[:, codec.lookahead :] - reference).max())
+    found, *waves = outputs
+    equal = float((found == coded.numpy()).mean())
+    difference = 0.0
+    for wave, (bits, tokens) in zip(waves, cut.items(), strict=True):
+        reference = codec.decode(tokens, bits=bits).numpy()
+        difference = max(difference, float(np.abs(wave[:, codec.lookahead :] - reference).max()))
+    return equal, difference
 
 
 def _export(graph: CoderGraph, kind: str, path: Path, network: FrameNetwork) -> None:
@@ -102,14 +115,16 @@ def _export(graph: CoderGraph, kind: str, path: Path, network: FrameNetwork) -> 
     other = "tokens" if kind == "encoder" else "samples"
     first = torch.zeros(1, 3 * unit) if kind == "encoder" else torch.zeros(1, 3 * unit, dtype=torch.int64)
     names = [f"state_{index}" for index in range(len(states))]
+    more = ["bits"] if graph.takes_bits else []
+    example = [torch.tensor(network.config.quantizer.bits[1])] if graph.takes_bits else []
     axes = {what: {0: "batch", 1: what}, other: {0: "batch", 1: other}}
     axes |= {name: {0: "batch"} for name in names} | {f"new_{name}": {0: "batch"} for name in names}
     with published(path) as partial:
         torch.onnx.export(
             graph.eval(),
-            (first, torch.tensor(7), *states),
+            (first, torch.tensor(7), *example, *states),
             str(partial),
-            input_names=[what, "position", *names],
+            input_names=[what, "position", *more, *names],
             output_names=[other, *(f"new_{name}" for name in names)],
             dynamic_axes=axes,
             opset_version=OPSET,

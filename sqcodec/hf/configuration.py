@@ -56,6 +56,12 @@ class SQCodecConfig(PreTrainedConfig):
         return self.model_config.hop_length
 
     @property
+    def target_bandwidths(self) -> list[float]:
+        """Rates that ``SQCodecModel.encode(bandwidth=...)`` takes, kbit/s; a single one for most models."""
+        config = self.model_config
+        return list(config.rates.table().values()) if config.rates else [config.bit_rate / 1000]
+
+    @property
     def num_quantizers(self) -> int:
         return 1
 

@@ -81,19 +81,27 @@ class SQCodecModel(PreTrainedModel):
         return self._codec
 
     def encode(
-        self, input_values: Tensor, padding_mask: Tensor | None = None, return_dict: bool = True
+        self,
+        input_values: Tensor,
+        padding_mask: Tensor | None = None,
+        bandwidth: float | None = None,
+        return_dict: bool = True,
     ) -> SQCodecEncoderOutput | tuple[Tensor, ...]:
         """Audio to codes.
 
         Args:
             input_values: float [B, 1, T] or [B, T], at the model's rate.
             padding_mask: [B, T] or [B, 1, T], 1 where there is audio; padding must come after it.
+            bandwidth: kbit/s, of a model with several (``config.target_bandwidths``): the most bits a code that fit.
+                ``decode`` needs the same.
         Returns:
             ``audio_codes`` int64 [B, 1, N], 0 after the end of each recording, and ``codes_mask`` [B, N].
         """
         samples = _one_channel(input_values)
         lengths = _lengths(padding_mask, samples)
-        rows = self.codec.encode_batch([row[:length] for row, length in zip(samples, lengths, strict=True)])
+        rows = self.codec.encode_batch(
+            [row[:length] for row, length in zip(samples, lengths, strict=True)], kbps=bandwidth
+        )
         codes = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         counts = torch.tensor([len(row) for row in rows])
         mask = (torch.arange(codes.shape[1]) < counts[:, None]).long()
@@ -105,6 +113,7 @@ class SQCodecModel(PreTrainedModel):
         audio_codes: Tensor,
         padding_mask: Tensor | None = None,
         codes_mask: Tensor | None = None,
+        bandwidth: float | None = None,
         return_dict: bool = True,
     ) -> SQCodecDecoderOutput | tuple[Tensor, ...]:
         """Codes to audio.
@@ -113,11 +122,12 @@ class SQCodecModel(PreTrainedModel):
             audio_codes: int64 [B, 1, N] or [B, N].
             padding_mask: of the audio that was encoded: gives each its true length.
             codes_mask: [B, N] from ``encode``; None means that all codes count.
+            bandwidth: what was given to ``encode``.
         """
         codes = _one_channel(audio_codes)
         rows = [row[:count] for row, count in zip(codes, _lengths(codes_mask, codes), strict=True)]
         lengths = None if padding_mask is None else _lengths(padding_mask, padding_mask.flatten(1))
-        audio = nn.utils.rnn.pad_sequence(self.codec.decode_batch(rows, lengths), batch_first=True)
+        audio = nn.utils.rnn.pad_sequence(self.codec.decode_batch(rows, lengths, kbps=bandwidth), batch_first=True)
         output = SQCodecDecoderOutput(audio[:, None].to(self.device))
         return output if return_dict else output.to_tuple()
 
@@ -126,16 +136,17 @@ class SQCodecModel(PreTrainedModel):
         input_values: Tensor,
         padding_mask: Tensor | None = None,
         audio_codes: Tensor | None = None,
+        bandwidth: float | None = None,
         return_dict: bool = True,
     ) -> SQCodecOutput | tuple[Tensor, ...]:
         """Audio to codes (unless given) and back to audio of the same length."""
         mask = torch.ones_like(_one_channel(input_values)) if padding_mask is None else padding_mask
         codes_mask = None
         if audio_codes is None:
-            encoded = self.encode(input_values, mask)
+            encoded = self.encode(input_values, mask, bandwidth)
             audio_codes, codes_mask = encoded["audio_codes"], encoded["codes_mask"]  # type: ignore[call-overload]
         assert audio_codes is not None
-        decoded = self.decode(audio_codes, mask, codes_mask)
+        decoded = self.decode(audio_codes, mask, codes_mask, bandwidth)
         output = SQCodecOutput(audio_codes, decoded["audio_values"], codes_mask)  # type: ignore[call-overload]
         return output if return_dict else output.to_tuple()
 

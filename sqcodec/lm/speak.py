@@ -45,9 +45,10 @@ def continue_speech(
         raise ValueError("The model was trained without texts: leave the text out, or train one with them.")
     if not len(prompt) and not text:
         raise ValueError("There is neither a prompt nor a text to go on from.")
+    bits = token_bits(model, codec)
     tokens = torch.zeros(0, dtype=torch.int64)
     if len(prompt):  # the tokens after these heard the silence behind the cut
-        tokens = codec.encode(prompt)[0][: max(len(prompt) // codec.hop_length, 1)]
+        tokens = codec.encode(prompt, bits=bits)[0][: max(len(prompt) // codec.hop_length, 1)]
     length = len(prompt) + round(seconds * codec.sample_rate)
     wanted = codec.token_count(length) - len(tokens)
     separator = torch.tensor([model.config.codebook_size])
@@ -56,10 +57,12 @@ def continue_speech(
         ids, wanted, sampling.temperature, sampling.top_p, sampling.seed, may_end=bool(text)
     )[0].cpu()
     added = added[added < model.config.codebook_size]
-    return codec.decode(torch.cat([tokens, added]))[0].numpy()[:length]
+    return codec.decode(torch.cat([tokens, added]), bits=bits)[0].numpy()[:length]
 
 
-def references(codec: Codec, samples: np.ndarray, first: int, last: int, seed: int = 0) -> dict[str, np.ndarray]:
+def references(
+    codec: Codec, samples: np.ndarray, first: int, last: int, seed: int = 0, bits: int | None = None
+) -> dict[str, np.ndarray]:
     """What a continuation is to be judged beside: the same stretch of the recording, [first, last) in samples.
 
     Returns:
@@ -71,13 +74,18 @@ def references(codec: Codec, samples: np.ndarray, first: int, last: int, seed: i
     if len(samples) < last:
         rate = codec.sample_rate
         raise ValueError(f"A recording of {len(samples) / rate:.2f} s has no stretch up to {last / rate:.2f} s.")
-    tokens = codec.encode(samples[:last])[0]
+    tokens = codec.encode(samples[:last], bits=bits)[0]
     start = first // codec.hop_length
     shuffled = tokens.clone()
     places = start + np.random.default_rng(seed).permutation(len(tokens) - start)
     shuffled[start:] = tokens[torch.from_numpy(places)]
-    coded, mixed = (codec.decode(each, last)[0].numpy()[first:] for each in (tokens, shuffled))
+    coded, mixed = (codec.decode(each, last, bits=bits)[0].numpy()[first:] for each in (tokens, shuffled))
     return {"real": samples[first:last], "coded": coded, "shuffled": mixed}
+
+
+def token_bits(model: SpeechLM, codec: Codec) -> int | None:
+    """Bits of the tokens that the model was trained on, where the codec has several rates."""
+    return model.config.codebook_size.bit_length() - 1 if codec.rates else None
 
 
 def check_codec(model: SpeechLM, codec: Codec) -> None:

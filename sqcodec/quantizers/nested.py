@@ -24,16 +24,6 @@ def bits_by_dimension(bits: int, dim: int) -> tuple[int, ...]:
     return tuple(bits // dim + (index < bits % dim) for index in range(dim))
 
 
-def _planes(bits: int, dim: int) -> tuple[Tensor, Tensor]:
-    """Where a token of ``bits`` has its bits: their places [b] as powers of two, and what each is worth in the digit of
-    its dimension [b, D]."""
-    counts = bits_by_dimension(bits, dim)
-    weights = torch.zeros(bits, dim)
-    for rank in range(bits):
-        weights[rank, rank % dim] = 2.0 ** (counts[rank % dim] - 1 - rank // dim)
-    return 2 ** torch.arange(bits - 1, -1, -1), weights
-
-
 class NestedFSP(FSP):
     """FSP with 2^b codes, for any b from ``lowest`` to ``highest`` bits a token.
 
@@ -53,6 +43,8 @@ class NestedFSP(FSP):
     level_table: Tensor
     spread: Tensor
     dimensions: Tensor
+    powers: Tensor
+    worth: Tensor
 
     def __init__(
         self,
@@ -74,7 +66,12 @@ class NestedFSP(FSP):
             self.project_out.weight.copy_(wide)
         table = [[float(2**count) for count in bits_by_dimension(number, dim)] for number in range(self.highest + 1)]
         self.register_buffer("level_table", torch.tensor(table), persistent=False)
-        self.planes = [_planes(number, dim) for number in range(self.highest + 1)]
+        self.register_buffer("powers", 2 ** torch.arange(self.highest + 1), persistent=False)
+        # What each bit of a finest token, the lowest first, is worth in the digit of its dimension.
+        worth = torch.zeros(self.highest, dim)
+        for rank in range(self.highest):
+            worth[self.highest - 1 - rank, rank % dim] = levels[rank % dim] >> (rank // dim + 1)
+        self.register_buffer("worth", worth, persistent=False)
         # What each digit contributes to a token: its bits at their places.
         spread = torch.zeros(dim, max(levels), dtype=torch.int64)
         for rank in range(self.highest):
@@ -146,7 +143,7 @@ class NestedFSP(FSP):
         self.check_indices(indices, 2**bits)
         return self.codes_of(indices, bits)
 
-    def codes_of(self, indices: Tensor, bits: int) -> Tensor:
+    def codes_of(self, indices: Tensor, bits: int | Tensor) -> Tensor:
         """``lookup`` without its checks."""
         counts = self.levels_of(bits)
         return self.with_sizes(self.codes(self.split(indices, bits), counts), counts)
@@ -162,10 +159,11 @@ class NestedFSP(FSP):
         """Digits [..., D] at the highest number of bits to tokens [...]."""
         return self.spread[self.dimensions, digits].sum(dim=-1)
 
-    def split(self, indices: Tensor, bits: int) -> Tensor:
+    def split(self, indices: Tensor, bits: int | Tensor) -> Tensor:
         """Tokens [...] of ``bits`` to digits [..., D], float32, each of as many bits as its dimension has."""
-        places, weights = self.planes[bits]
-        return (indices.unsqueeze(-1) // places.to(indices.device) % 2).float() @ weights.to(indices.device)
+        finest = indices * self.powers[self.highest - bits]
+        digits = (finest.unsqueeze(-1) // self.powers[:-1] % 2).float() @ self.worth.float()
+        return digits * (self.levels_of(bits) / self.levels_of(self.highest))
 
     def _checked(self, bits: int | None) -> int:
         if bits is None:

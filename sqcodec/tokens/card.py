@@ -30,7 +30,8 @@ def dataset_card(index: dict, info: TokenInfo, format: str) -> str:
         "precision": info.precision,
         "tokens a second": f"{info.token_rate:.4g} ({info.hop_length} samples at {info.sample_rate} Hz each)",
         "codebook size K": f"{info.codebook_size:,}",
-        "levels": levels,
+        **({"bits of a token": str(info.bits)} if info.bits else {}),
+        "digits of a token" if info.bits else "levels": levels,
         "token type": info.dtype.name,
         "clips": f"{index['clips']:,}",
         "tokens": f"{index['tokens']:,}",
@@ -55,6 +56,10 @@ def dataset_card(index: dict, info: TokenInfo, format: str) -> str:
             "decoding returns), `seconds` and `sample_rate` (of the recording), `speaker`, `split`, `text`, `source`.",
             "Channels were averaged. Tokens are in order of time; digit i of a token is "
             "`token // (product of the levels before i) % level i`.",
+            *(
+                ["The tokens are nested: digits are groups of bits, the last one the coarsest, and `token >> n` is the "
+                 f"token of {info.bits} - n bits."] if info.bits else []
+            ),
             "",
             "```python",
             f"rows = {read}",

@@ -62,6 +62,8 @@ def tokenize(
     shard_seconds: float = 7200.0,
     part: tuple[int, int] = (1, 1),
     retry_skipped: bool = False,
+    bits: int | None = None,
+    kbps: float | None = None,
     report: Callable[[ShardResult, int], None] | None = None,
 ) -> Totals:
     """Codes every clip of a manifest or folder. Started again it goes on where it stopped, or does nothing.
@@ -71,6 +73,7 @@ def tokenize(
         workers: processes, one thread each. Neither they nor the engine change the output.
         part: (i, n) does the shards i, i + n, ... of n machines that share the folder, 1 <= i <= n.
         retry_skipped: do over the shards in which clips were skipped.
+        bits, kbps: of a model with several rates, as of ``Codec.encode``.
         report: called with each shard as it ends, and the number of shards still to do.
     Raises:
         ValueError: bad arguments, or ``out`` holds the tokens of another corpus, model or format.
@@ -84,7 +87,7 @@ def tokenize(
     clips = read_manifest(source, split)
     plan = make_plan(clips, source if source.is_dir() else source.parent, shard_clips, shard_seconds)
     folder = registry.find_model(model)
-    info = model_info(folder, precision)
+    info = model_info(folder, precision, bits, kbps)
     if (out / INDEX).is_file():
         begun = read_index(out).get("weights_hash")
         if begun in registry.hashes(folder, info.weights_hash):  # perhaps one that the model had before
@@ -116,18 +119,22 @@ def tokenize(
     return totals
 
 
-def model_info(folder: Path, precision: Precision = "float32") -> TokenInfo:
-    """What a model folder says of its tokens; no network is built."""
+def model_info(
+    folder: Path, precision: Precision = "float32", bits: int | None = None, kbps: float | None = None
+) -> TokenInfo:
+    """What a model folder says of its tokens; no network is built. ValueError for a rate that it does not have."""
     config = ModelConfig.from_toml(folder / CONFIG_NAME)
+    bits = config.pick_bits(bits, kbps)
     return TokenInfo(
         model=config.name or folder.name,
         weights_hash=hash_folder(folder),
         sample_rate=config.sample_rate,
         hop_length=config.hop_length,
         token_rate=config.token_rate,
-        codebook_size=config.codebook_size,
-        levels=tuple(config.quantizer.levels) or None,
+        codebook_size=config.codes(bits),
+        levels=config.digit_levels(bits) if bits else tuple(config.quantizer.levels) or None,
         precision=precision,
+        bits=bits,
     )
 
 

@@ -52,6 +52,7 @@ class TokenDataset:
         self.info = TokenInfo.from_json(json.dumps(index))
         mapped = Path(cache) if cache else self.folder / MAPPED
         key = [index["digest"], self.info.weights_hash, index["clips"], index["tokens"]]
+        key += [self.info.bits] if self.info.bits else []
         text, size = json.dumps(key), index["tokens"] * self.info.dtype.itemsize
         found, flat = mapped / "key.json", mapped / "tokens.bin"
         if not (found.is_file() and found.read_bytes() == text.encode() and flat.stat().st_size == size):
@@ -97,7 +98,7 @@ class TokenDataset:
         return np.flatnonzero(fits)
 
     def decode(self, index: int, codec: Codec) -> np.ndarray:
-        """A clip as samples float32 [num_samples], at the model's rate.
+        """A clip as samples float32 [num_samples], at the model's rate; nested tokens at the bits that they have.
 
         Raises:
             ValueError: ``codec`` is not the model that made the tokens.
@@ -108,7 +109,7 @@ class TokenDataset:
                 f"'{codec.name}' with {codec.weights_hash[:12]}: load the model that made them."
             )
         record = self[index]
-        return codec.decode(np.asarray(record.tokens, np.int64), record.num_samples)[0].numpy()
+        return codec.decode(np.asarray(record.tokens, np.int64), record.num_samples, bits=self.info.bits)[0].numpy()
 
     @cached_property
     def _ids(self) -> dict[str, int]:

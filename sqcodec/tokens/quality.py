@@ -71,7 +71,7 @@ def measure_quality(codec: Codec, clips: Sequence[Clip], stability_clips: int = 
         seconds=seconds,
         tokens=sum(map(len, streams)),
         used=len(np.unique(np.concatenate(streams))),
-        orders=score_orders(counted, scored, codec.levels or (codec.codebook_size,)),
+        orders=score_orders(counted, scored, codec.config.digit_levels()),
         stability=measure_stability(codec, kept),
         speaker=probe_speakers(codec, streams, [clip.speaker for clip in clips]),
     )

@@ -40,7 +40,8 @@ class TokenRecord:
 
 @dataclass(frozen=True)
 class TokenInfo:
-    """What every clip of a corpus shares. Rates in Hz and tokens a second; ``weights_hash``: the model's (hex)."""
+    """What every clip of a corpus shares. Rates in Hz and tokens a second; ``weights_hash``: the model's (hex);
+    ``levels``: of the digits of a token, None for a codebook without; ``bits``: of a nested token, None for others."""
 
     model: str
     weights_hash: str
@@ -50,6 +51,7 @@ class TokenInfo:
     codebook_size: int
     levels: tuple[int, ...] | None
     precision: Precision = "float32"
+    bits: int | None = None
 
     @property
     def dtype(self) -> np.dtype:

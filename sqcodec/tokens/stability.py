@@ -41,7 +41,7 @@ def measure_stability(codec: Codec, clips: Sequence[np.ndarray], seed: int = 0) 
     for level in NOISES:
         changes[f"noise at -{level:g} dB"] = _Noise(level, generator)
     plain = [tokens.numpy() for tokens in codec.encode_batch(list(clips))]
-    levels = codec.levels or (codec.codebook_size,)
+    levels = codec.config.digit_levels()
     results = {}
     for name, change in changes.items():
         changed = [tokens.numpy() for tokens in codec.encode_batch([change(clip) for clip in clips])]

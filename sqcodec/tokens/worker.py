@@ -123,7 +123,7 @@ def _code(codec: Codec, task: ShardTask, skipped: list[Skipped]) -> Iterator[Tok
                     total += block.shape[1]
                     if total > most:
                         counted = _Counted(held, blocks)
-                        tokens = np.concatenate(list(codec.encode_blocks(counted)), axis=1)[0]
+                        tokens = np.concatenate(list(codec.encode_blocks(counted, bits=task.info.bits)), axis=1)[0]
                         yield _record(task, item, tokens, counted.total, reader)
                         break
                 else:
@@ -142,7 +142,7 @@ def _code(codec: Codec, task: ShardTask, skipped: list[Skipped]) -> Iterator[Tok
 
 
 def _flush(codec: Codec, task: ShardTask, batch: _Batch) -> Iterator[TokenRecord]:
-    coded = codec.encode_batch(batch.samples)
+    coded = codec.encode_batch(batch.samples, bits=task.info.bits)
     for item, samples, (seconds, rate), tokens in zip(batch.items, batch.samples, batch.readers, coded, strict=True):
         kept = tokens.numpy().astype(task.info.dtype)
         yield _make(item, kept, len(samples), seconds, rate)

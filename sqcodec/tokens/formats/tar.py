@@ -13,10 +13,13 @@ import webdataset
 
 from sqcodec.tokens.records import TokenInfo, TokenRecord
 
+ABOUT = ("model", "weights_hash", "bits")
+"""What every clip's JSON says of the model."""
+
 
 def write(path: Path, records: Sequence[TokenRecord], info: TokenInfo, first: int) -> None:
     """Writes one shard. Every clip's JSON names the model, so that shards may be mixed."""
-    model = {"model": info.model, "weights_hash": info.weights_hash}
+    model = {"model": info.model, "weights_hash": info.weights_hash} | ({"bits": info.bits} if info.bits else {})
     with path.open("wb") as file, webdataset.TarWriter(file, mtime=0, user="", group="") as writer:
         for index, record in enumerate(records):
             buffer = io.BytesIO()
@@ -37,5 +40,5 @@ def read(path: Path) -> Iterator[TokenRecord]:
             if extension == "json":
                 rows[key] = json.loads(file.read())
                 continue
-            row = {name: value for name, value in rows.pop(key).items() if name not in ("model", "weights_hash")}
+            row = {name: value for name, value in rows.pop(key).items() if name not in ABOUT}
             yield TokenRecord(tokens=np.load(io.BytesIO(file.read()), allow_pickle=False), **row)
