@@ -94,7 +94,7 @@ def check_onnx(codec: Codec, folder: str | Path, seconds: float = 2.0) -> tuple[
         while start < frames:
             count = min(int(random.integers(1, 80)), frames - start)
             part = source[:, start * unit : (start + count) * unit]
-            more = [] if bits is None else [np.array(bits)]
+            more: list[np.ndarray] = [] if bits is None else [np.array(bits)]
             feed = dict(zip(names, [part, np.array(start), *more, *state], strict=True))
             output, *state = session.run(None, feed)
             parts.append(output)
