@@ -19,6 +19,7 @@ from sqcodec import registry
 from sqcodec.audio import check_rate, load, resample
 from sqcodec.checkpoint import load_model, load_weights, save_model
 from sqcodec.config import ModelConfig
+from sqcodec.entropy import PREDICTOR_NAME, Predictor
 from sqcodec.identity import hash_model, is_same
 from sqcodec.nn import CodecNetwork, Coder, build_coder, build_network
 from sqcodec.nn.incremental import DecoderSteps, EncoderSteps
@@ -67,6 +68,8 @@ class Codec:
         self.network = network.eval().requires_grad_(False)
         self.name, self.weights_hash, self.precision, self.compiled = name, weights_hash, precision, compiled
         self.also = tuple(also)
+        self.folder: Path | None = None
+        """Where the model was loaded from."""
 
     @classmethod
     def from_pretrained(
@@ -86,7 +89,9 @@ class Codec:
         network.to(pick_device(device))
         name = folder.name if registry.find_registered(folder.name) == folder else config.name or folder.name
         weights_hash, *also = registry.hashes(folder, hash_model(config, tensors))
-        return cls(network, name, weights_hash, precision, compiled, also)
+        codec = cls(network, name, weights_hash, precision, compiled, also)
+        codec.folder = folder
+        return codec
 
     def save_pretrained(self, folder: str | Path, metadata: dict[str, str] | None = None) -> None:
         """Writes ``model.safetensors`` (float32) and ``config.toml``."""
@@ -106,6 +111,17 @@ class Codec:
             f"{parameters / 1e6:.3g} M parameters, "
             f"{self.precision}, {self.device})"
         )
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """Of the tokens: what compact code files need. Raises FileNotFoundError where the model has none."""
+        path = None if self.folder is None else self.folder / PREDICTOR_NAME
+        if path is None or not path.is_file():
+            raise FileNotFoundError(
+                f"the model {self.name!r} has no predictor of its tokens, which compact code files need: train one "
+                f"with 'sqcodec entropy train {self.name} --data FOLDER'"
+            )
+        return Predictor.load(path)
 
     def matches(self, weights_hash: str) -> bool:
         """Whether what carries this hash (hex, 16 digits or more) was made by this model."""

@@ -1,7 +1,7 @@
 """The `.sqc` code file: tokens of one recording as bytes. Specified in docs/code-file.md.
 
-Bytes only: imports no model. A file is a header with its own CRC-32, a mixed-radix
-payload, and a CRC-32 over all before it. Reading checks each length against the bytes that are there before
+Bytes only: imports no model. A file is a header with its own CRC-32, a payload (mixed radix, or entropy coded with the
+model's predictor), and a CRC-32 over all before it. Reading checks each length against the bytes that are there before
 it allocates anything, so the memory used is bounded by the size of the file.
 
 Letters: C channels, N tokens per channel, K codebook size.
@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from sqcodec.entropy import BlockReader, BlockWriter, Predictor
 from sqcodec.files import published
 from sqcodec.rates import BitRates
 
@@ -25,6 +26,7 @@ VERSION = 1
 VERSION_NESTED = 2
 """Of files of nested tokens; all others stay readable by programs that know version 1."""
 PAYLOAD_MIXED_RADIX = 0
+PAYLOAD_ENTROPY = 1
 HASH_BYTES = 8
 MAX_CODEBOOK_SIZE = 2**63
 MAX_CHANNELS = 1024
@@ -55,6 +57,7 @@ class CodeHeader:
     codebook_size: K, 2 to 2**63.
     bits_range: fewest and most bits of a token of the model where tokens are nested, that is K is 2**b, and the first
         bits of a token are the token at fewer bits; else None. hop_length: then samples of coded audio a token, else 0.
+    payload_kind: PAYLOAD_MIXED_RADIX, or PAYLOAD_ENTROPY, which needs the model's predictor.
     """
 
     model: str
@@ -68,6 +71,7 @@ class CodeHeader:
     levels: tuple[int, ...] | None = None
     bits_range: tuple[int, int] | None = None
     hop_length: int = 0
+    payload_kind: int = PAYLOAD_MIXED_RADIX
 
     @property
     def bits(self) -> int | None:
@@ -94,21 +98,34 @@ class CodeHeader:
         return weights_hash.lower()[: 2 * HASH_BYTES] == self.weights_hash.lower()[: 2 * HASH_BYTES]
 
 
-def dumps(header: CodeHeader, tokens: np.ndarray) -> bytes:
-    """The code file of `tokens`, int [C, N] in 0..K-1. Raises ContainerError on values out of range."""
+def dumps(header: CodeHeader, tokens: np.ndarray, predictor: Predictor | None = None) -> bytes:
+    """The code file of `tokens`, int [C, N] in 0..K-1; entropy coded with a ``predictor`` where that is smaller.
+
+    Raises ContainerError on values out of range, ValueError where the predictor is for other tokens.
+    """
     tokens = np.asarray(tokens)
     if tokens.ndim != 2 or tokens.shape != (header.num_channels, header.num_tokens):
         raise ContainerError(
             f"tokens have shape {list(tokens.shape)}, the header says "
             f"[{header.num_channels}, {header.num_tokens}] (channels, tokens)"
         )
-    return join(header, pack_tokens(tokens.T, header.codebook_size))
+    if predictor is None:
+        return join(header, pack_tokens(tokens.T, header.codebook_size))
+    packer = Packer(header.codebook_size, BlockWriter(predictor, len(tokens), header.codebook_size, header.levels))
+    packer.push(tokens)
+    payload = packer.finish()
+    return join(replace(header, payload_kind=packer.payload_kind), payload)
 
 
 class Packer:
-    """Packs tokens as they come, so that hours of them never lie in memory as integers."""
+    """Packs tokens as they come, so that hours of them never lie in memory as integers.
 
-    def __init__(self, codebook_size: int) -> None:
+    Args:
+        writer: codes the same tokens with a predictor; the smaller payload of the two is taken.
+    """
+
+    def __init__(self, codebook_size: int, writer: BlockWriter | None = None) -> None:
+        self._writer, self.payload_kind = writer, PAYLOAD_MIXED_RADIX
         self._codebook_size, self._block = codebook_size, block_tokens(codebook_size)
         self._rest, self._payload = np.zeros(0, np.int64), bytearray()
         self.num_tokens = 0
@@ -121,10 +138,15 @@ class Packer:
         self._payload += pack_tokens(flat[:whole], self._codebook_size)
         self._rest = flat[whole:].copy()
         self.num_tokens += tokens.shape[1]
+        if self._writer is not None:
+            self._writer.push(tokens)
 
-    def finish(self) -> bytearray:
-        """The payload."""
+    def finish(self) -> bytes | bytearray:
+        """The payload; ``payload_kind`` says of which kind it is."""
         self._payload += pack_tokens(self._rest, self._codebook_size)
+        if self._writer is not None and len(compact := self._writer.flush()) < len(self._payload):
+            self.payload_kind = PAYLOAD_ENTROPY
+            return compact
         return self._payload
 
 
@@ -136,23 +158,38 @@ def join(header: CodeHeader, payload: bytes | bytearray) -> bytes:
 def _parts(header: CodeHeader, payload: bytes | bytearray) -> tuple[bytes, bytes | bytearray, bytes]:
     head = _dump_header(header)
     count = header.num_channels * header.num_tokens
-    if len(payload) != packed_size(count, header.codebook_size):
+    if header.payload_kind == PAYLOAD_ENTROPY:
+        _open_blocks(bytes(payload), header)
+    elif len(payload) != packed_size(count, header.codebook_size):
         raise ContainerError(f"a payload of {len(payload)} bytes does not hold the {count} tokens of the header")
     return head, payload, zlib.crc32(payload, zlib.crc32(head)).to_bytes(_CRC_BYTES, "little")
 
 
-def loads(data: bytes) -> tuple[CodeHeader, np.ndarray]:
+FindPredictor = Callable[[CodeHeader], Predictor]
+
+
+def loads(data: bytes, find_predictor: FindPredictor | None = None) -> tuple[CodeHeader, np.ndarray]:
     """Header and tokens (int64 [C, N]) of a code file. Raises ContainerError on anything but a whole one."""
-    header, blocks = open_tokens(data, per_step=2**62)
-    return header, np.ascontiguousarray(next(blocks))
+    header, blocks = open_tokens(data, per_step=2**62, find_predictor=find_predictor)
+    return header, np.ascontiguousarray(np.concatenate(list(blocks), axis=1))
 
 
-def open_tokens(data: bytes, per_step: int = 64) -> tuple[CodeHeader, Iterator[np.ndarray]]:
+def open_tokens(
+    data: bytes, per_step: int = 64, find_predictor: FindPredictor | None = None
+) -> tuple[CodeHeader, Iterator[np.ndarray]]:
     """Header and tokens of a code file, in pieces int64 [C, n] of about ``per_step`` payload blocks each.
 
-    Raises ContainerError on anything but a whole file; a block out of range only when its piece is asked for.
+    Args:
+        find_predictor: the predictor for a file that is entropy coded; asked when the first piece is.
+    Raises:
+        ContainerError: not a whole file; of a damaged block, or where the predictor is missing or another one, only
+            when a piece is asked for.
     """
     header, start = _load_header(data)
+    if header.payload_kind == PAYLOAD_ENTROPY:
+        blocks = _open_blocks(data[start : max(start, len(data) - _CRC_BYTES)], header)
+        _check_crc(data)
+        return header, _predicted(blocks, header, find_predictor)
     count = header.num_channels * header.num_tokens
     size = packed_size(count, header.codebook_size)
     expected = start + size + _CRC_BYTES
@@ -163,9 +200,34 @@ def open_tokens(data: bytes, per_step: int = 64) -> tuple[CodeHeader, Iterator[n
         )
     if len(data) > expected:
         raise ContainerError(f"{len(data) - expected} bytes too many after the end of the code file")
+    _check_crc(data)
+    return header, _pieces(data[start : start + size], header, per_step)
+
+
+def _check_crc(data: bytes) -> None:
     if _crc(memoryview(data)[:-_CRC_BYTES]) != data[-_CRC_BYTES:]:
         raise ContainerError("the payload is damaged: its CRC-32 does not match")
-    return header, _pieces(data[start : start + size], header, per_step)
+
+
+def _open_blocks(payload: bytes, header: CodeHeader) -> BlockReader:
+    try:
+        return BlockReader(payload, header.num_channels, header.num_tokens)
+    except ValueError as error:
+        raise ContainerError(f"the payload does not hold the tokens of the header: {error}") from None
+
+
+def _predicted(
+    blocks: BlockReader, header: CodeHeader, find_predictor: FindPredictor | None
+) -> Iterator[np.ndarray]:
+    if find_predictor is None:
+        raise ContainerError(
+            f"entropy coded: its tokens need the predictor {blocks.predictor_hash} of the model {header.model!r}"
+        )
+    predictor = find_predictor(header)
+    try:
+        yield from blocks.tokens(predictor, header.codebook_size, header.levels)
+    except ValueError as error:
+        raise ContainerError(str(error)) from None
 
 
 def _pieces(payload: bytes, header: CodeHeader, per_step: int) -> Iterator[np.ndarray]:
@@ -183,8 +245,14 @@ def _pieces(payload: bytes, header: CodeHeader, per_step: int) -> Iterator[np.nd
         yield flat[:whole].reshape(-1, channels).T
 
 
-def cut(data: bytes, bits: int | None = None, kbps: float | None = None) -> bytes:
-    """A code file of nested tokens with fewer bits a token: the file that coding at that rate gives, bit for bit.
+def cut(
+    data: bytes,
+    bits: int | None = None,
+    kbps: float | None = None,
+    find_predictor: FindPredictor | None = None,
+) -> bytes:
+    """A code file of nested tokens with fewer bits a token: the file that coding at that rate gives, bit for bit. What
+    is entropy coded stays so.
 
     Args:
         bits: of a token. kbps: kbit/s instead, as of ``Codec.encode``.
@@ -192,7 +260,14 @@ def cut(data: bytes, bits: int | None = None, kbps: float | None = None) -> byte
         ContainerError: not a whole file, its tokens are not nested, or they have fewer bits.
         ValueError: the model has no such rate.
     """
-    header, pieces = open_tokens(data)
+    predictor: list[Predictor] = []
+
+    def found(header: CodeHeader) -> Predictor:
+        assert find_predictor is not None
+        predictor.append(find_predictor(header))
+        return predictor[0]
+
+    header, pieces = open_tokens(data, find_predictor=found if find_predictor else None)
     if header.rates is None or header.bits is None:
         raise ContainerError(f"tokens of {header.model!r} cannot be cut: the model has one rate")
     wanted = header.rates.pick(bits, kbps)
@@ -202,10 +277,15 @@ def cut(data: bytes, bits: int | None = None, kbps: float | None = None) -> byte
         raise ContainerError(
             f"it has {header.bits} bits a token ({header.rates.kbps(header.bits):.4g} kbit/s), fewer than {wanted}"
         )
-    packer = Packer(2**wanted)
+    packer: Packer | None = None
     for tokens in pieces:
+        if packer is None:
+            writer = BlockWriter(predictor[0], header.num_channels, 2**wanted) if predictor else None
+            packer = Packer(2**wanted, writer)
         packer.push(tokens >> (header.bits - wanted))
-    return join(replace(header, codebook_size=2**wanted), packer.finish())
+    assert packer is not None
+    payload = packer.finish()
+    return join(replace(header, codebook_size=2**wanted, payload_kind=packer.payload_kind), payload)
 
 
 def loads_header(data: bytes) -> CodeHeader:
@@ -213,12 +293,14 @@ def loads_header(data: bytes) -> CodeHeader:
     return _load_header(data)[0]
 
 
-def write(path: str | os.PathLike[str], header: CodeHeader, tokens: np.ndarray) -> int:
-    """Write a code file and return its size in bytes. The file appears whole or not at all.
+def write(
+    path: str | os.PathLike[str], header: CodeHeader, tokens: np.ndarray, predictor: Predictor | None = None
+) -> int:
+    """Write a code file (``dumps``) and return its size in bytes. The file appears whole or not at all.
 
     Raises ContainerError on values that do not fit, OSError (naming the file) where it cannot be written.
     """
-    return _write(path, (dumps(header, tokens),))
+    return _write(path, (dumps(header, tokens, predictor),))
 
 
 def write_payload(path: str | os.PathLike[str], header: CodeHeader, payload: bytes | bytearray) -> int:
@@ -232,10 +314,12 @@ def _write(path: str | os.PathLike[str], parts: Sequence[bytes | bytearray]) -> 
     return sum(map(len, parts))
 
 
-def read(path: str | os.PathLike[str]) -> tuple[CodeHeader, np.ndarray]:
+def read(
+    path: str | os.PathLike[str], find_predictor: FindPredictor | None = None
+) -> tuple[CodeHeader, np.ndarray]:
     """Header and tokens (int64 [C, N]) of a code file. Raises ContainerError (naming the file) or OSError."""
     try:
-        return loads(Path(path).read_bytes())
+        return loads(Path(path).read_bytes(), find_predictor)
     except ContainerError as error:
         raise ContainerError(f"{path}: {error}") from None
 
@@ -258,7 +342,7 @@ def _dump_header(header: CodeHeader) -> bytes:
         version = VERSION_NESTED
         body += b"".join(map(_varint, (*header.bits_range, header.hop_length)))
     length = _PREFIX_BYTES + len(body) + _CRC_BYTES
-    head = MAGIC + bytes([version, PAYLOAD_MIXED_RADIX]) + length.to_bytes(2, "little") + body
+    head = MAGIC + bytes([version, header.payload_kind]) + length.to_bytes(2, "little") + body
     return head + _crc(head)
 
 
@@ -280,8 +364,10 @@ def _load_header(data: bytes) -> tuple[CodeHeader, int]:
     end = length - _CRC_BYTES
     if _crc(data[:end]) != data[end:length]:
         raise ContainerError("the header is damaged: its CRC-32 does not match")
-    if payload_kind != PAYLOAD_MIXED_RADIX:
-        raise ContainerError(f"unknown payload kind {payload_kind}; known is {PAYLOAD_MIXED_RADIX}")
+    if payload_kind not in (PAYLOAD_MIXED_RADIX, PAYLOAD_ENTROPY):
+        raise ContainerError(
+            f"unknown payload kind {payload_kind}; known are {PAYLOAD_MIXED_RADIX} and {PAYLOAD_ENTROPY}"
+        )
     fields = _Fields(data[_PREFIX_BYTES:end])
     sample_rate, original_rate, channels, samples, tokens = (fields.varint() for _ in range(5))
     num_levels = fields.varint()
@@ -301,7 +387,7 @@ def _load_header(data: bytes) -> tuple[CodeHeader, int]:
         raise ContainerError(f"{fields.remaining} unknown bytes at the end of the header")
     header = CodeHeader(
         model, weights_hash, sample_rate, original_rate, samples, channels, tokens, codebook_size, levels,
-        bits_range, hop_length,
+        bits_range, hop_length, payload_kind,
     )  # fmt: skip
     _check(header)
     return header, length

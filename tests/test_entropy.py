@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from entropy_helpers import random_predictor
@@ -12,6 +15,7 @@ from sqcodec.entropy.range_coder import RangeDecoder, RangeEncoder
 from sqcodec.entropy.symbols import join, split, symbol_count
 
 LEVELS = (7, 5, 3)
+VECTORS = Path(__file__).parent / "vectors" / "compact"
 BITS = (2,) * 9
 
 
@@ -192,3 +196,14 @@ def test_which_tokens_a_predictor_is_for() -> None:
     assert join(split(np.array([0b1011]), BITS, 4), BITS) == [0b1011]
     assert split(np.array([0b1011]), BITS, 4).tolist() == [[1, 0, 1, 1]]
     assert split(np.array([1 + 7 * 2 + 35 * 2]), LEVELS, 3).tolist() == [[1, 2, 2]]
+
+
+@pytest.mark.parametrize("name", ["levels", "bits"])
+def test_payloads_of_the_vectors_stay_as_they_are(name) -> None:
+    vector = json.loads((VECTORS / f"{name}.json").read_text("utf-8"))
+    predictor, tokens = Predictor.load(VECTORS / f"{name}.safetensors"), np.array(vector["tokens"])
+    assert predictor.hash == vector["predictor_hash"]
+    levels = tuple(vector["levels"]) if vector["levels"] else None
+    data = bytes.fromhex(vector["payload"])
+    assert coded(predictor, tokens, vector["codebook_size"], levels) == data
+    assert np.array_equal(decoded(predictor, data, tokens, vector["codebook_size"], levels), tokens)

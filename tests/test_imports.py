@@ -15,7 +15,7 @@ ALLOWED = {
     "tables": set(),
     "rates": set(),
     "audio": set(),
-    "container": set(),
+    "container": {"entropy"},
     "sharding": set(),
     "runs": set(),
     "quantizers": {"config", "sharding"},
@@ -29,7 +29,7 @@ ALLOWED = {
     "compat": {"config", "checkpoint", "nn", "hub"},
     "registry": {"config", "checkpoint", "identity"},
     "entropy": {"config"},
-    "codec": {"config", "identity", "audio", "nn", "quantizers", "registry", "checkpoint"},
+    "codec": {"config", "entropy", "identity", "audio", "nn", "quantizers", "registry", "checkpoint"},
     "streaming": {"nn", "checkpoint", "codec"},
     "export": {"nn", "quantizers", "codec"},
     "training": {

@@ -83,7 +83,7 @@ def encode_groups(codec: Codec, groups: list[list[Job]], arguments: argparse.Nam
         try:
             for group in _ahead(read, groups):
                 _encode(codec, [recording for recording in group if recording.samples is not None], arguments.bits)
-                written.append(writing.submit(_write, codec, group, arguments.bits, stopped))
+                written.append(writing.submit(_write, codec, group, arguments, stopped))
                 while len(written) > 1:
                     failures += _report(written.pop(0).result(), arguments)
             for future in written:
@@ -147,17 +147,18 @@ def _encode(codec: Codec, recordings: list[Recording], bits: int | None) -> None
         recording.samples = None
 
 
-def _write(codec: Codec, group: list[Recording], bits: int | None, stopped: Event) -> list[Recording]:
+def _write(codec: Codec, group: list[Recording], arguments: argparse.Namespace, stopped: Event) -> list[Recording]:
     from sqcodec import container
 
+    predictor = codec.predictor if arguments.compact else None
     for recording in group:
         if recording.tokens is None or stopped.is_set():
             continue
         start = time.perf_counter()
         channels, count = recording.tokens.shape
-        header = code_header(codec, recording.sample_rate, recording.length, channels, count, bits)
+        header = code_header(codec, recording.sample_rate, recording.length, channels, count, arguments.bits)
         try:
-            size = container.write(recording.job.target, header, recording.tokens)
+            size = container.write(recording.job.target, header, recording.tokens, predictor)
         except (ValueError, OSError) as error:
             recording.error = error
             continue

@@ -1,13 +1,18 @@
-"""`sqcodec cut`: code files to fewer bits. Reads no model and no torch."""
+"""`sqcodec cut`: code files to fewer bits. Reads no model and no torch, unless they are compact."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .common import Coded, Progress, UsageError, add_rate_options, binary_stdout, run_jobs
 from .files import CODE_EXTENSION, PIPE, Job, PlanError, plan
+
+if TYPE_CHECKING:
+    from sqcodec.container import CodeHeader
+    from sqcodec.entropy import Predictor
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -57,10 +62,24 @@ def cut_file(job: Job, progress: Progress, arguments: argparse.Namespace) -> Cod
 
     progress.begin(None)
     data = sys.stdin.buffer.read() if job.source == PIPE else Path(job.source).read_bytes()
-    data = container.cut(data, arguments.bits, arguments.kbps)
+    data = container.cut(data, arguments.bits, arguments.kbps, _find_predictor)
     if job.target == PIPE:
         with binary_stdout() as stream:
             stream.write(data)
     else:
         write_atomically(Path(job.target), data)
     return Coded.of(job, None, container.loads_header(data), len(data), progress.elapsed)
+
+
+def _find_predictor(header: CodeHeader) -> Predictor:
+    """That of the registered model that made a compact file. Raises ValueError where it is not here."""
+    from sqcodec import registry
+    from sqcodec.entropy import PREDICTOR_NAME, Predictor
+
+    folder = registry.find_by_hash(header.weights_hash)
+    if folder is None or not (folder / PREDICTOR_NAME).is_file():
+        raise ValueError(
+            f"compact: its tokens need the predictor of the model {header.model!r} with hash {header.weights_hash}, "
+            "which is not registered here"
+        )
+    return Predictor.load(folder / PREDICTOR_NAME)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from sqcodec.codec import Codec
     from sqcodec.container import CodeHeader
+    from sqcodec.entropy import Predictor
 
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3", "aif", "aiff", "au", "caf", "w64", "rf64")
 
@@ -83,7 +84,7 @@ def decode_file(codecs: _Codecs, job: Job, progress: Progress, arguments: argpar
     """Decode one file in bounded memory. Raises ValueError or OSError, and leaves no partial file."""
     from sqcodec import audio
 
-    header, tokens, size = _read(job.source)
+    header, tokens, size = _read(job.source, codecs)
     if arguments.original_rate:
         try:
             audio.check_rate(header.original_sample_rate)
@@ -179,12 +180,16 @@ class _Codecs:
         return self._folders[key]
 
 
-def _read(source: str) -> tuple[CodeHeader, Iterator[np.ndarray], int]:
+def _read(source: str, codecs: _Codecs) -> tuple[CodeHeader, Iterator[np.ndarray], int]:
     """Header, tokens in pieces, and size in bytes."""
     from sqcodec import container
 
     data = sys.stdin.buffer.read() if source == PIPE else Path(source).read_bytes()
-    return (*container.open_tokens(data), len(data))
+
+    def find_predictor(header: CodeHeader) -> Predictor:
+        return codecs.find(header, source).predictor
+
+    return (*container.open_tokens(data, find_predictor=find_predictor), len(data))
 
 
 @contextmanager

@@ -52,6 +52,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--allow-cut", action="store_true", help="code what is there of a file that was cut off")
     add_rate_options(parser)
+    parser.add_argument(
+        "--compact",
+        action="store_true",
+        help="entropy code: the same tokens in a fifth fewer bytes; only for models with a predictor",
+    )
     add_coding_options(parser, DEFAULT_MODEL)
     parser.set_defaults(run=run)
 
@@ -59,6 +64,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Code all inputs; exit status."""
     from sqcodec.audio import SUFFIXES
+    from sqcodec.entropy.blocks import needed_symbols
 
     try:
         jobs = plan(
@@ -79,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.model, arguments.device, arguments.threads, arguments.precision, arguments.compile
     )
     arguments.bits = codec.config.pick_bits(arguments.bits, arguments.kbps)
+    if arguments.compact:
+        needed_symbols(codec.predictor, codec.config.codes(arguments.bits), codec.levels)
     groups: list[list[Job]] = []
     others = [job for job in jobs if not job.problem]
     if len(others) > 1 and codec.encoder_steps is not None:
@@ -90,20 +98,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 def encode_file(codec: Codec, job: Job, progress: Progress, arguments: argparse.Namespace) -> Coded:
     """Code one file in bounded memory. Raises ValueError or OSError, and leaves no partial file."""
+    from dataclasses import replace
+
     from sqcodec import audio, container
+    from sqcodec.entropy import BlockWriter
 
     source = sys.stdin.buffer if job.source == PIPE else job.source
     with audio.AudioReader(source, allow_cut=arguments.allow_cut) as reader:
         declared = reader.info.seconds
         progress.begin(declared if declared < 1e7 else None)
         blocks = _counted(reader, codec.sample_rate, progress)
-        packer = container.Packer(codec.config.codes(arguments.bits))
+        size = codec.config.codes(arguments.bits)
+        channels = reader.num_channels
+        writer = BlockWriter(codec.predictor, channels, size, codec.levels) if arguments.compact else None
+        packer = container.Packer(size, writer)
         for tokens in codec.encode_blocks(blocks, bits=arguments.bits):
             packer.push(tokens)
         header = code_header(
             codec, reader.sample_rate, reader.samples_read, reader.num_channels, packer.num_tokens, arguments.bits
         )
     payload = packer.finish()
+    header = replace(header, payload_kind=packer.payload_kind)
     if job.target == PIPE:
         data = container.join(header, payload)
         with binary_stdout() as stream:

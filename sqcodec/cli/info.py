@@ -70,7 +70,12 @@ def inspect(item: str) -> dict[str, Any]:
 def _code(data: bytes) -> dict[str, Any]:
     from sqcodec import container
 
-    header, _ = container.loads(data)
+    header, pieces = container.open_tokens(data)
+    compact = header.payload_kind == container.PAYLOAD_ENTROPY
+    if not compact:  # what else there is to check needs the predictor
+        for _ in pieces:
+            pass
+    fixed = container.packed_size(header.num_channels * header.num_tokens, header.codebook_size)
     return {
         "model": header.model,
         "weights_hash": header.weights_hash,
@@ -83,7 +88,9 @@ def _code(data: bytes) -> dict[str, Any]:
         "codebook_size": header.codebook_size,
         "levels": list(header.levels) if header.levels else None,
         **({"bits": header.bits, "rates": str(header.rates)} if header.rates else {}),
+        "payload": "compact" if compact else "fixed rate",
         "bytes": len(data),
+        "fixed_rate_kbps": fixed * 8 / header.seconds / 1000,
         "actual_kbps": len(data) * 8 / header.seconds / 1000,
     }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -41,3 +43,29 @@ def test_a_model_without_predictor_says_how_to_get_one(corpus, home, capsys, mon
     monkeypatch.setenv("SQCODEC_HOME", str(home))
     assert cli.main(["entropy", "measure", "tiny", "--data", str(corpus)]) == 1
     assert "sqcodec entropy train tiny" in failure(capsys)
+
+
+def test_compact_files_decode_to_the_same_audio(corpus, home, tmp_path, capsys, monkeypatch) -> None:
+    models = tmp_path / "home" / "models"
+    models.mkdir(parents=True)
+    shutil.copytree(home / "models" / "tiny", models / "tiny")
+    monkeypatch.setenv("SQCODEC_HOME", str(tmp_path / "home"))
+    source, fixed, compact = str(corpus / "s1" / "a.wav"), str(tmp_path / "fixed.sqc"), str(tmp_path / "compact.sqc")
+    assert cli.main(["encode", source, compact, "--model", "tiny", "--compact"]) == 1
+    assert "sqcodec entropy train tiny" in failure(capsys)
+    assert cli.main(["entropy", "train", "tiny", "--data", str(corpus), "--steps", "12", "--units", "16"]) == 0
+    assert cli.main(["encode", source, fixed, "--model", "tiny"]) == 0
+    assert cli.main(["encode", source, compact, "--model", "tiny", "--compact"]) == 0
+    assert cli.main(["encode", str(corpus), "--out", str(tmp_path / "many"), "--model", "tiny", "--compact"]) == 0
+    assert (tmp_path / "many" / "s1" / "a.sqc").read_bytes() == Path(compact).read_bytes()
+    assert Path(compact).stat().st_size < 0.95 * Path(fixed).stat().st_size
+    capsys.readouterr()
+    assert cli.main(["info", compact, "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["payload"] == "compact" and values["actual_kbps"] < values["fixed_rate_kbps"]
+    assert cli.main(["decode", fixed, str(tmp_path / "a.wav")]) == 0
+    assert cli.main(["decode", compact, str(tmp_path / "b.wav")]) == 0
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+    (models / "tiny" / "entropy.safetensors").unlink()
+    assert cli.main(["decode", compact, str(tmp_path / "c.wav")]) == 1
+    assert "predictor" in failure(capsys)
