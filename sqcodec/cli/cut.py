@@ -19,11 +19,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
     parser = subparsers.add_parser(
         "cut",
-        help="code files to a lower bit rate, without the model",
-        description="Cut the tokens of code files to fewer bits: the same files, bit for bit, as coding at that rate "
+        help=".sqc files to a lower bit rate, without the model",
+        description="Cut the tokens of .sqc files to fewer bits: the same files, bit for bit, as coding at that rate "
         "gives. For models with several rates (`sqcodec models`); needs no model and takes no time.",
-        epilog="examples: sqcodec cut in.sqc out.sqc --kbps 1.5 | sqcodec cut codes/ --out small/ --bits 12 | "
-        "sqcodec cut in.sqc - --kbps 1.5 | sqcodec decode - out.wav",
+        epilog="examples:\n  sqcodec cut in.sqc out.sqc --kbps 1.5\n  sqcodec cut codes/ --out small/ --bits 12\n"
+        "  sqcodec cut in.sqc - --kbps 1.5 | sqcodec decode - out.wav",
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders, globs, or - for stdin")
     parser.add_argument(

@@ -18,8 +18,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb and what it does."""
     parser = subparsers.add_parser(
         "entropy",
-        help="train and measure the predictor of a model's tokens, for compact code files",
-        description="A small predictor of the next token lets a code file store the same tokens in fewer bits. It lies "
+        help="train and measure the predictor of a model's tokens, for compact .sqc files",
+        description="A small predictor of the next token lets a .sqc file store the same tokens in fewer bits. It lies "
         "in the model's folder and belongs to its weights.",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)

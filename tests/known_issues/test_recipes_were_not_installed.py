@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -43,24 +40,3 @@ def test_copies_can_be_changed(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     capsys.readouterr()
     assert main(["recipes", "--copy", "libritts_3k", "--out", str(tmp_path)]) == 1
     assert "--force" in failure(capsys)
-
-
-def test_a_wheel_has_them(tmp_path: Path) -> None:
-    command = [sys.executable, "setup.py", "-q", "build", "-b", str(tmp_path / "build")]
-    command += ["egg_info", "-e", str(tmp_path), "bdist_wheel", "-d", str(tmp_path), "-b", str(tmp_path / "wheel")]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    [wheel] = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as file:
-        names = {name for name in file.namelist() if name.endswith(".toml")}
-        assert {f"sqcodec/recipes/{name}.toml" for name in recipe_names()} <= names
-        assert "sqcodec/models/speech-3k/config.toml" in names and "sqcodec/configs/published/l3ac-1kbps.toml" in names
-        file.extractall(tmp_path / "installed")
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import sqcodec; print(sqcodec.__file__)\n"
-        "from sqcodec.cli import main; main(['recipes'])"
-    )
-    listed = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "installed")],
-        cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert str(tmp_path) in listed.stdout and "\nbase " in listed.stdout
