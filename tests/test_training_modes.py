@@ -263,7 +263,7 @@ def test_one_cycle() -> None:
     rates = [learning_rate(step, settings) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[40] == pytest.approx(1.0) and rates[80] == pytest.approx(0.1)
     assert max(rates) == rates[40] and rates[-1] == pytest.approx(0.01, rel=0.1)
-    with pytest.raises(ValueError, match="'linear'. Choose one of: hold_cosine, one_cycle"):
+    with pytest.raises(ValueError, match="'linear': it must be one of: hold_cosine, one_cycle"):
         learning_rate(0, TrainRecipe(schedule="linear"))
 
 
