@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,8 +20,9 @@ from sqcodec.cli import main
 from sqcodec.data.cache import build_cache
 from sqcodec.data.manifest import hold_out_speakers, read_manifest
 from sqcodec.data.segments import SegmentSampler
+from sqcodec.training.loop import Trainer
 from sqcodec.training.optimizers import build_optimizers, learning_rate
-from sqcodec.training.recipe import TrainRecipe, load_recipe
+from sqcodec.training.recipe import Recipe, TrainRecipe, load_recipe
 
 DATA = Path(__file__).parent / "data"
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -152,10 +154,65 @@ def test_every_recipe_builds(path: Path) -> None:
         assert sum(parameter.numel() for parameter in network.parameters()) <= 12e6
         assert recipe.model.bit_rate <= 3000
     else:
-        rate = float(path.stem.replace("_vp", "").split("_")[-1].replace("k", ".").rstrip("."))
+        rate = float(path.stem.replace("_vp", "").replace("_causal", "").split("_")[-1].replace("k", ".").rstrip("."))
         assert recipe.model.bit_rate / 1000 == pytest.approx(rate, rel=0.01 if recipe.model.quantizer.levels else 0.2)
         frame = recipe.model.hop_length * recipe.model.tokens_per_frame
         assert round(recipe.data.segment_seconds * recipe.model.sample_rate) % frame == 0
+
+
+def narrow(recipe: Recipe) -> Recipe:
+    """The recipe with few channels and short segments, and its discriminators from the first step."""
+    model, fields = recipe.model, {"feature_dim": 16}
+    if model.family == "frame":
+        side = {"dim": 16, "depth": 1}
+        fields["encoder"] = side | ({"trend_width": 8} if "tconv" in model.encoder.front else {})
+        fields |= {"decoder": side, "transformer": {"heads": 2, "encoder_depth": 1, "decoder_depth": 1}}
+    else:
+        fields["encoder"] = {"dims": [4] * len(model.encoder.dims)}
+        fields["decoder"] = {"dims": [8] * len(model.decoder.dims)}
+        fields["transformer"] = {"heads": 2, "head_dim": 8}
+    if model.quantizer.kind == "vp":
+        fields["quantizer"] = {"size": 64}
+    train = {"steps": 2, "warmup_steps": 0, "decay_steps": 1, "continuous_steps": 0, "blend_steps": 0, "log_every": 1}
+    train |= {"accumulate": 1, "compile": False, "bf16": False, "tensorboard": False}
+    data = {"manifest": str(DATA), "split": "", "validation_split": "", "validation_speakers": []}
+    data |= {"validation_share": 0.0, "validation_clips": 1, "validation_seconds": 0.5}
+    data |= {"segment_seconds": 0.3, "batch_size": 2, "workers": 0}
+    gan = {"start_step": 0, "alone_steps": 0, "ramp_steps": 0, "update_every": 1, "crop_seconds": 0.2, "crop_batch": 0}
+    gan |= {"periods": (2, 3), "period_channels": (4, 4), "stft_channels": 4}
+    return dataclasses.replace(
+        recipe,
+        model=model.changed(**fields),
+        data=dataclasses.replace(recipe.data, **data),
+        train=dataclasses.replace(recipe.train, **train),
+        adversarial=dataclasses.replace(recipe.adversarial, **gan),
+    )
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize("path", TRAINABLE, ids=lambda path: path.stem)
+def test_every_recipe_trains(path: Path, cache: Path, tmp_path: Path) -> None:
+    recipe = narrow(load_recipe(path))
+    if path.stem.startswith("vctk"):  # trains as its base does
+        base = narrow(load_recipe(path.with_stem(path.stem.replace("vctk", "libritts"))))
+        assert recipe == dataclasses.replace(base, model=base.model.changed(name=recipe.model.name))
+        return
+    Trainer(recipe, tmp_path / "run", cache).run()
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 2 and np.isfinite(rows[-1]["total"])
+    assert ("feature_matching" in rows[-1]) == recipe.adversarial.enabled
+
+
+@pytest.mark.parametrize("path", TRAINABLE, ids=lambda path: path.stem)
+def test_every_recipe_for_a_corpus_has_tconv(path: Path) -> None:
+    """In the front and in the gates."""
+    model = load_recipe(path).model
+    if path.stem.startswith(("libritts", "vctk", "base")):
+        assert model.decoder.gate and (model.family == "waveform" or "tconv" in model.encoder.front)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from sqcodec.nn.tconv import GATE_CONTEXT, GATE_SCALES, GATE_TAPS, TrendGate, Tr
 from sqcodec.quantizers.nested import NestedFSP
 from sqcodec.streaming import StreamDecoder, StreamEncoder
 
-FRONTS = ("stft", "tconv", "tconv+stft")
+FRONTS = ("stft", "tconv", "tconv+stft", "tconv+stft 12")
 
 
 def awake(network: FrameNetwork) -> FrameNetwork:
@@ -33,7 +33,9 @@ def network(request: pytest.FixtureRequest, tiny_config: ModelConfig) -> FrameNe
     torch.manual_seed(0)
     quantizer = {"kind": "nested", "levels": [], "dim": 4, "bits": [4, 9, 12]}
     # Exactness holds for widths in whole vectors.
-    encoder, decoder = {"front": request.param, "dim": 64, "trend_width": 64}, {"gate": True, "dim": 64}
+    front, hop = request.param.rsplit(" ", 1) if " " in request.param else (request.param, "16")
+    encoder = {"front": front, "dim": 64, "trend_width": 64, "trend_hop": int(hop)}
+    decoder = {"gate": True, "dim": 64}
     config = tiny_config.changed(encoder=encoder, decoder=decoder, quantizer=quantizer)
     return awake(build_network(config))
 
@@ -56,8 +58,9 @@ def test_trends_are_means_of_maxima() -> None:
                 column += 1
     assert [stride(scale, 16) for scale in trends.scales] == [1, 2, 4, 8, 16]
     assert torch.equal(Trends((1, 5, 11, 21, 45), 192, 16)(samples[:, 192:]), windows[:, 12:])
-    with pytest.raises(ValueError, match="a power of two that divides the frame of 192"):
-        Trends((1, 5), 192, 24)
+    assert [stride(scale, 36) for scale in trends.scales] == [1, 2, 4, 4, 4]
+    with pytest.raises(ValueError, match="a divisor of the frame of 192"):
+        Trends((1, 5), 192, 20)
 
 
 def test_gates_see_the_published_trends_of_the_first_channel() -> None:

@@ -29,7 +29,7 @@ class FrameEncoder(Table):
     trend_scales: Annotated[tuple[Annotated[int, Range(1, 4095, odd=True)], ...], Length(1, 16)] = (1, 5, 11, 21, 45)
     """Samples of the trends of a tconv front; 1 is the signal itself."""
     trend_hop: Annotated[int, Range(1, 1024)] = 16
-    """Samples that its convolutions step by: a power of two that divides frame_length."""
+    """Samples that its convolutions step by: a divisor of frame_length, best a multiple of 4."""
     trend_width: Channels = 96
     """Channels of its convolutions."""
     dim: Channels = 256
@@ -102,8 +102,7 @@ class FrameConfig(ModelConfig):
             encoder.require(encoder.n_fft >= frame, "n_fft", f"at least frame_length ({frame})")
         if "tconv" in encoder.front:
             hop = encoder.trend_hop
-            encoder.require(frame % hop == 0 and hop & (hop - 1) == 0, "trend_hop",
-                            f"a power of two that divides frame_length ({frame})")
+            encoder.require(frame % hop == 0, "trend_hop", f"a divisor of frame_length ({frame})")
         hop = frame // decoder.subframes
         decoder.require(decoder.n_fft % hop == 0 and decoder.n_fft >= 4 * hop, "n_fft",
                         f"a multiple of frame_length / subframes ({hop}), 4 times that or more")

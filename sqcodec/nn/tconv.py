@@ -21,8 +21,9 @@ GATE_TAPS = 7
 
 
 def stride(scale: int, hop: int) -> int:
-    """Samples between two values of the trend of ``scale``: the largest power of two up to (scale - 1) / 2."""
-    return min(hop, 1 << max(0, (max(1, (scale - 1) // 2)).bit_length() - 1))
+    """Samples between two values of the trend of ``scale``: the largest power of two up to (scale - 1) / 2 that
+    divides the hop."""
+    return min(hop & -hop, 1 << max(0, (max(1, (scale - 1) // 2)).bit_length() - 1))
 
 
 def means(scale: int, hop: int) -> int:
@@ -36,13 +37,13 @@ class Trends(nn.Module):
     Args:
         scales: samples, odd; 1 is the signal itself.
         frame_length: F.
-        hop: samples between two windows, a power of two that divides F.
+        hop: samples between two windows, a divisor of F.
     """
 
     def __init__(self, scales: tuple[int, ...], frame_length: int, hop: int) -> None:
         super().__init__()
-        if frame_length % hop or hop & (hop - 1):
-            raise ValueError(f"trend_hop is {hop}: a power of two that divides the frame of {frame_length} is needed.")
+        if frame_length % hop:
+            raise ValueError(f"trend_hop is {hop}: a divisor of the frame of {frame_length} is needed.")
         self.scales, self.frame_length, self.hop = scales, frame_length, hop
         self.steps = [hop // stride(scale, hop) for scale in scales]
         self.taps = [WINDOW_HOPS * step for step in self.steps]
