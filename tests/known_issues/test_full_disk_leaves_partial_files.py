@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,24 +15,26 @@ from sqcodec.files import published, remove_partial, write_atomically
 from sqcodec.runs import write_state
 
 
-@pytest.fixture
+@contextmanager
 def small_disk() -> Iterator[None]:
-    """Files end at 10 kB."""
+    """Files end at 10 kB: within the block alone, since the tests' own output may be a longer file."""
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path, small_disk) -> None:
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     text, state = tmp_path / "recipe.json", tmp_path / "state.pt"
     write_atomically(text, "old")
     write_state(state, {"step": 1})
     before = state.read_bytes()
-    with pytest.raises(OSError, match=r"recipe\.json"):
+    with small_disk(), pytest.raises(OSError, match=r"recipe\.json"):
         write_atomically(text, b"x" * 20_000)
-    with pytest.raises(OSError, match=r"state\.pt"):
+    with small_disk(), pytest.raises(OSError, match=r"state\.pt"):
         write_state(state, {"step": torch.zeros(20_000)})
     assert text.read_text() == "old" and state.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.json", "state.pt"]
