@@ -58,7 +58,7 @@ def test_resampling_takes_bounded_steps() -> None:
 
 
 def test_running_out_of_memory_is_one_line(coded, monkeypatch, capsys) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **options: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(container, "open_tokens", fail)
