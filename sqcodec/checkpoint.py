@@ -23,7 +23,7 @@ from sqcodec.nn.fitting import Stored, check_fit, compare
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.toml"
 
-PACKAGE_MODELS = Path(__file__).resolve().parent / "models"
+SHIPPED_DIR = Path(__file__).resolve().parent / "models"
 MOST_HEADER_BYTES, MOST_CONFIG_BYTES = 2**22, 2**18
 DTYPES = {
     "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
@@ -71,7 +71,7 @@ def load_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor], dict
         with safetensors.safe_open(path, framework="pt") as file:
             metadata, names = dict(file.metadata() or {}), list(file.keys())
             # Building on the meta device imports PyTorch's compiler, a second; what ships needs no such look.
-            if folder.resolve().parent != PACKAGE_MODELS:
+            if folder.resolve().parent != SHIPPED_DIR:
                 check_fit(config, {name: _stored(file.get_slice(name), name) for name in names})
             tensors = {name: file.get_tensor(name) for name in names}
     except safetensors.SafetensorError as error:

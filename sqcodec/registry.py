@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqcodec.checkpoint import CONFIG_NAME, WEIGHTS_NAME, hash_folder
+from sqcodec.checkpoint import CONFIG_NAME, SHIPPED_DIR, WEIGHTS_NAME, hash_folder
 from sqcodec.config import ModelConfig, published_names
 from sqcodec.identity import hash_file, is_same
 from sqcodec.rates import BitRates
 from sqcodec.tables import read_toml
 
-SHIPPED_DIR = Path(__file__).parent / "models"
 DEFAULT_MODEL = "speech-3k"
 TOKEN_MODEL = "speech-1k"
 """For language models."""
