@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from sqcodec.entropy import BlockReader, BlockWriter, Predictor
+from sqcodec.entropy.blocks import varint
 from sqcodec.files import published
 from sqcodec.rates import BitRates
 
@@ -336,11 +337,11 @@ def _dump_header(header: CodeHeader) -> bytes:
         *(len(header.levels or ()), *(header.levels or (header.codebook_size,))),
     )
     weights_hash = bytes.fromhex(header.weights_hash[: 2 * HASH_BYTES])
-    body = b"".join(map(_varint, numbers)) + weights_hash + _varint(len(name)) + name
+    body = b"".join(map(varint, numbers)) + weights_hash + varint(len(name)) + name
     version = VERSION
     if header.bits_range:
         version = VERSION_NESTED
-        body += b"".join(map(_varint, (*header.bits_range, header.hop_length)))
+        body += b"".join(map(varint, (*header.bits_range, header.hop_length)))
     length = _PREFIX_BYTES + len(body) + _CRC_BYTES
     head = MAGIC + bytes([version, header.payload_kind]) + length.to_bytes(2, "little") + body
     return head + _crc(head)
@@ -455,17 +456,6 @@ class _Fields:
                     break
                 return value
         raise ContainerError("a number in the header is not a canonical LEB128 of at most 64 bits")
-
-
-def _varint(value: int) -> bytes:
-    """Unsigned LEB128: 7 bits a byte, least significant first, the high bit set on all but the last."""
-    value = int(value)
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _product(values: Sequence[int]) -> int:

@@ -78,7 +78,7 @@ class BlockWriter:
             for start, size, total in zip(*columns, strict=True):
                 encode(start, size, total)
         data = self._coder.finish().ljust(_fewest_bytes(tokens.size), b"\0")
-        self._data += _varint(tokens.shape[1]) + _varint(len(data)) + data
+        self._data += varint(tokens.shape[1]) + varint(len(data)) + data
 
 
 class BlockReader:
@@ -149,7 +149,9 @@ def _fewest_bytes(tokens: int) -> int:
     return -(-tokens // TOKENS_PER_BYTE)
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Unsigned LEB128: 7 bits a byte, least significant first, the high bit set on all but the last."""
+    value = int(value)
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
