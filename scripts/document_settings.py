@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib
 import inspect
 import sys
 import textwrap
@@ -78,6 +79,7 @@ def _settings(cls: type[Table], name: str) -> list[str]:
 def _quantizers() -> list[str]:
     """A table for each class of quantizers."""
     parts = ['`kind` says which it is, "fsp" where it is left out. Each takes these settings and nothing else.']
+    importlib.import_module("sqcodec.quantizers.compared")  # registers its kinds
     for chosen in dict.fromkeys(QuantizerConfig.kinds.values()):
         parts += [f"**{', '.join(kind for kind, cls in QuantizerConfig.kinds.items() if cls is chosen)}**"]
         parts += _settings(chosen, "")

@@ -28,7 +28,7 @@ def calls(folder: Path) -> dict[str, Callable[[], object]]:
 
     def evaluate() -> None:
         from sqcodec.evaluation.evaluate import Options, evaluate
-        from sqcodec.evaluation.publish import publish
+        from sqcodec.evaluation.report import publish
 
         (folder / "clips").mkdir(exist_ok=True)
         (folder / "clips/clip.flac").write_bytes(CLIP.read_bytes())

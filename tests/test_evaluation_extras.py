@@ -15,8 +15,8 @@ from sqcodec.evaluation import scorers
 from sqcodec.evaluation.evaluate import Options, evaluate
 from sqcodec.evaluation.extras import MissingExtra, stand_in
 from sqcodec.evaluation.peak import peak_mib
-from sqcodec.evaluation.publish import publish
 from sqcodec.evaluation.recognition import normalise
+from sqcodec.evaluation.report import publish
 from sqcodec.evaluation.scorers import Pair, all_metrics, score, scorers_for
 from sqcodec.evaluation.systems import make_system
 from sqcodec.evaluation.utterances import list_utterances

@@ -14,8 +14,8 @@ from sqcodec.config import FrameConfig, ModelConfig, QuantizerConfig, quantizer_
 from sqcodec.container import CodeHeader, dumps, loads
 from sqcodec.nn import build_network
 from sqcodec.quantizers import VectorPerturbation, build_quantizer
-from sqcodec.quantizers.library import PACKAGE
-from sqcodec.quantizers.mapped import CodeMap, radius_surrogate
+from sqcodec.quantizers.compared.library import PACKAGE
+from sqcodec.quantizers.compared.mapped import CodeMap, radius_surrogate
 from sqcodec.quantizers.perturbation import PerturbationOptions
 from sqcodec.streaming import StreamDecoder, StreamEncoder
 

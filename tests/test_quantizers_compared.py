@@ -7,10 +7,10 @@ import torch
 
 from sqcodec.config import quantizer_config
 from sqcodec.quantizers import build_quantizer
-from sqcodec.quantizers.learned import assign, squared_distances
-from sqcodec.quantizers.library import PACKAGE
-from sqcodec.quantizers.regular import moment_distance, sinkhorn_plan
-from sqcodec.quantizers.several import first_of_group, group_means, spread_groups
+from sqcodec.quantizers.compared.learned import assign, squared_distances
+from sqcodec.quantizers.compared.library import PACKAGE
+from sqcodec.quantizers.compared.regular import moment_distance, sinkhorn_plan
+from sqcodec.quantizers.compared.several import first_of_group, group_means, spread_groups
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -60,10 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("name a FOLDER of audio files or a --manifest, one of the two")
     from sqcodec.evaluation.extras import require
 
-    require("scipy", "eval", "evaluate")
+    for package in ("scipy", "matplotlib", "jinja2"):
+        require(package, "eval", "evaluate")
     from sqcodec.evaluation.evaluate import Options, evaluate
-    from sqcodec.evaluation.publish import publish
+    from sqcodec.evaluation.report import publish
     from sqcodec.evaluation.scorers import all_metrics
+    from sqcodec.evaluation.tables import main_table
 
     logging.basicConfig(level=logging.WARNING, format="sqcodec: %(message)s", stream=sys.stderr)
     named = [name for name in arguments.metrics.split(",") if name]
@@ -88,8 +90,6 @@ def run(arguments: argparse.Namespace) -> int:
     )
     results = evaluate(options, None if arguments.quiet else _Bar())
     files = publish(results, arguments.out)
-    from sqcodec.evaluation.report import main_table
-
     for row in main_table(results):
         print(printable("\t".join(row)))
     print(printable("\n".join(str(path) for path in files)), file=sys.stderr)

@@ -7,14 +7,10 @@ earlier versions describe the same networks as before.
 
 from __future__ import annotations
 
-from sqcodec.config import compared as compared  # registers its kinds
 from sqcodec.config.frame import FrameConfig, FrameDecoder, FrameEncoder, FrameTransformer
 from sqcodec.config.model import ModelConfig
 from sqcodec.config.published import published_config, published_names
 from sqcodec.config.quantizer import (
-    BINARY_KINDS,
-    SCALAR_KINDS,
-    SEVERAL_KINDS,
     FSPConfig,
     FSQConfig,
     NestedConfig,
@@ -25,9 +21,6 @@ from sqcodec.config.quantizer import (
 from sqcodec.config.waveform import DecoderConfig, EncoderConfig, TransformerConfig, UnitConfig, WaveformConfig
 
 __all__ = [
-    "BINARY_KINDS",
-    "SCALAR_KINDS",
-    "SEVERAL_KINDS",
     "DecoderConfig",
     "EncoderConfig",
     "FSPConfig",

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 from sqcodec.tables import Length, Range, Table, check_keys, fail, field_types, join, parse
-
-SCALAR_KINDS = ("fsq", "fsp")
-SEVERAL_KINDS = ("rvq", "pvq", "msrvq")
-BINARY_KINDS = ("lfq", "bsq")
 
 Share = Annotated[float, Range(0, 1)]
 Levels = Annotated[tuple[Annotated[int, Range(2, 2**24)], ...], Length(1, 64)]
@@ -43,7 +40,9 @@ class QuantizerConfig(Table):
 
     TABLE: ClassVar[str] = "quantizer"
     kinds: ClassVar[dict[str, type[QuantizerConfig]]] = {}
-    """The class of each kind."""
+    """The class of each kind that has registered itself; ``of_kind`` finds all."""
+    several: ClassVar[bool] = False
+    """Whether a token's digits are codes of several codebooks."""
 
     # Of all kinds: these are no settings here, but a kind's class makes settings of what it has.
     kind = cast(str, "")
@@ -59,12 +58,7 @@ class QuantizerConfig(Table):
     @classmethod
     def read(cls, values: Mapping[str, Any], path: str = "quantizer", where: str = "") -> QuantizerConfig:
         """The settings of plain values, of this version or an earlier one. Raises ValueError as ``parse`` does."""
-        kind = values.get("kind", "fsp")
-        if kind not in list(cls.kinds):
-            near = difflib.get_close_matches(str(kind), cls.kinds, n=1, cutoff=0.6)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
-            fail(join(path, "kind"), kind, f"one of: {', '.join(cls.kinds)}{hint}")
-        chosen, options = cls.kinds[kind], values.get("options", {})
+        chosen, options = cls.of_kind(values.get("kind", "fsp"), path), values.get("options", {})
         if not isinstance(options, Mapping):
             fail(join(path, "options"), options, "a table")
         check_keys(options, EMPTY_OPTIONS, join(path, "options"), where)
@@ -76,6 +70,23 @@ class QuantizerConfig(Table):
             if name in known or name not in empty or empty[name] != (list(value) if isinstance(value, tuple) else value)
         }
         return parse(chosen, told, path, where)
+
+    @classmethod
+    def of_kind(cls, kind: Any, path: str = "quantizer") -> type[QuantizerConfig]:
+        """The class of a kind. Kinds to compare with come with what runs them, which imports torch."""
+        if kind not in list(cls.kinds):
+            importlib.import_module("sqcodec.quantizers.compared")
+        if kind not in list(cls.kinds):
+            near = difflib.get_close_matches(str(kind), cls.kinds, n=1, cutoff=0.6)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            fail(join(path, "kind"), kind, f"one of: {', '.join(cls.kinds)}{hint}")
+        return cls.kinds[kind]
+
+    @classmethod
+    def sized(cls, codes: int, dim: int, levels: Sequence[int], books: Sequence[int]) -> dict[str, Any]:
+        """Settings for about so many codes: ``dim`` dimensions, ``levels``, or ``books`` of several codebooks."""
+        sizes = {"levels": levels, "dim": dim, "size": codes}
+        return {name: value for name, value in sizes.items() if name in field_types(cls)}
 
     def check(self) -> None:
         self.require(self.codebook_size < 2**62, "levels", "a product below 2^62")
@@ -94,10 +105,6 @@ class QuantizerConfig(Table):
     @property
     def token_bits(self) -> float:
         """Nominal bits a token: log2(K), less where tokens share codes; infinite for none."""
-        if self.kind == "none":
-            return math.inf
-        if self.kind == "msrvq":
-            return sum(math.log2(size) / stride for size, stride in zip(self.levels, self.strides, strict=True))
         return math.log2(self.codebook_size)
 
 
@@ -159,12 +166,3 @@ class VPConfig(QuantizerConfig, kinds=("vp",)):
     """Dimensions d of a code vector."""
     size: Size = 0
     """Codes K."""
-
-
-@dataclass(frozen=True)
-class ContinuousConfig(QuantizerConfig, kinds=("none",)):
-    """No quantisation: what a quantizer in the same place can reach at best."""
-
-    kind: Literal["none"] = "none"
-    dim: Dimensions = 0
-    """Numbers a token."""

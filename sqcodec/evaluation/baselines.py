@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from .extras import MissingExtra
-from .systems import Coded, SystemInfo
+from .systems import Coded, SystemInfo, system
 from .utterances import Utterance
 
 _TIMEOUT_SECONDS = 600
@@ -102,6 +102,7 @@ class CommandLineCodec(ABC):
         return value
 
 
+@system("opus", "opus-wb")
 class Opus(CommandLineCodec):
     """Opus (RFC 6716), variable bit rate. `opus` lets the encoder choose the bandwidth, `opus-wb` forces wideband.
 
@@ -133,6 +134,7 @@ class Opus(CommandLineCodec):
         return 8 * sum(ogg_packet_sizes(coded.read_bytes())[2:])
 
 
+@system("codec2")
 class Codec2(CommandLineCodec):
     """Codec2 (David Rowe), a parametric coder for 8 kHz speech."""
 
@@ -169,6 +171,7 @@ class Codec2(CommandLineCodec):
         return 8 * (coded.stat().st_size - self._header_bytes)
 
 
+@system("speex", "speex-nb")
 class Speex(CommandLineCodec):
     """Speex, constant bit rate: `speex` is wideband (16 kHz), `speex-nb` narrowband (8 kHz)."""
 
@@ -203,6 +206,7 @@ class Speex(CommandLineCodec):
         return 8 * sum(ogg_packet_sizes(coded.read_bytes())[2:])
 
 
+@system("mp3")
 class Mp3(CommandLineCodec):
     """MP3 by LAME, constant bit rate at 16 kHz (MPEG-2 Layer III)."""
 

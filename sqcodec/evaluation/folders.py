@@ -7,10 +7,11 @@ from pathlib import Path
 from sqcodec import audio
 
 from .scorers import REFERENCE_RATE
-from .systems import Coded, SystemInfo
+from .systems import Coded, SystemInfo, system
 from .utterances import Utterance
 
 
+@system("original")
 class Original:
     """What went in: the ceiling of every metric."""
 
@@ -24,6 +25,7 @@ class Original:
         return Coded(utterance.load(REFERENCE_RATE), REFERENCE_RATE)
 
 
+@system("dir")
 class Folder:
     """`dir:NAME=PATH`: outputs of another system, found as PATH/<clip name>.wav (or flac, ogg, ...)."""
 

@@ -17,12 +17,11 @@ from pathlib import Path
 from sqcodec.files import write_atomically
 
 from .peak import peak_mib
-from .systems import make_system
+from .systems import kinds, make_system
 from .utterances import Utterance
 
 _LOG = logging.getLogger(__name__)
 _FILE = "memory.json"
-_KINDS = ("sqcodec", "lyra", "hf", "dac", "snac")
 
 
 def peak_memory(systems: dict[str, str], clip: Utterance, folder: Path, device: str) -> dict[str, float]:
@@ -39,7 +38,7 @@ def peak_memory(systems: dict[str, str], clip: Utterance, folder: Path, device: 
         known = {}
     found = {}
     for text, fingerprint in systems.items():
-        if text.partition(":")[0] not in _KINDS:
+        if not getattr(kinds()[text.partition(":")[0]], "in_process", False):
             continue
         key = f"{text} | {fingerprint}"
         if key not in known:

@@ -11,16 +11,18 @@ from functools import lru_cache
 import numpy as np
 
 from .extras import require
-from .scorers import NotScorable, Pair
+from .scorers import Metric, NotScorable, Pair, scorer
 
 _SILENCE = 1e-5  # RMS, -100 dBFS
 
 
+@scorer(Metric("pesq_wb", "PESQ-WB", True), packages=("pesq",))
 def pesq_wideband(pair: Pair) -> dict[str, float]:
     """PESQ-WB, MOS-LQO 1.04 to 4.64 (ITU-T P.862.2; package `pesq`). Needs 16 kHz."""
     return {"pesq_wb": _pesq(pair, "wb")}
 
 
+@scorer(Metric("pesq_nb", "PESQ-NB", True), packages=("pesq",))
 def pesq_narrowband(pair: Pair) -> dict[str, float]:
     """PESQ-NB, MOS-LQO 1.02 to 4.55 (ITU-T P.862.1; package `pesq`), which band-limits by itself."""
     return {"pesq_nb": _pesq(pair, "nb")}
@@ -35,11 +37,13 @@ def _pesq(pair: Pair, mode: str) -> float:
         raise NotScorable("PESQ finds no speech") from error
 
 
+@scorer(Metric("stoi", "STOI", True, digits=3), packages=("pystoi",))
 def stoi(pair: Pair) -> dict[str, float]:
     """Short-time objective intelligibility, up to 1 (Taal et al. 2011; package `pystoi`)."""
     return {"stoi": _stoi(pair, extended=False)}
 
 
+@scorer(Metric("estoi", "ESTOI", True, digits=3), packages=("pystoi",))
 def extended_stoi(pair: Pair) -> dict[str, float]:
     """Extended STOI, up to 1 (Jensen and Taal 2016; package `pystoi`)."""
     return {"estoi": _stoi(pair, extended=True)}
@@ -56,6 +60,7 @@ def _stoi(pair: Pair, extended: bool) -> float:
             raise NotScorable("STOI needs 0.4 s of speech that is not silence") from warning
 
 
+@scorer(Metric("si_sdr", "SI-SDR", True, "dB", 1))
 def si_sdr(pair: Pair) -> dict[str, float]:
     """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019), means removed.
 
@@ -72,6 +77,7 @@ def si_sdr(pair: Pair) -> dict[str, float]:
     return {"si_sdr": float(10 * np.log10(max(ratio, 1e-10)))}
 
 
+@scorer(Metric("stft", "MR-STFT", False, digits=3), packages=("auraloss",))
 def stft_distance(pair: Pair) -> dict[str, float]:
     """Multi-resolution STFT distance: spectral convergence + log magnitude L1, averaged over FFT 512, 1024, 2048.
 
@@ -88,6 +94,7 @@ def _stft_loss():  # noqa: ANN202 - a class of an optional package
     return require("auraloss.freq", "eval", "The STFT distance").MultiResolutionSTFTLoss()
 
 
+@scorer(Metric("mel", "mel distance", False, digits=3), packages=("librosa",))
 def mel_distance(pair: Pair) -> dict[str, float]:
     """Mel distance as DAC's evaluation has it (Kumar et al. 2023; MelSpectrogramLoss of descript-audiotools).
 

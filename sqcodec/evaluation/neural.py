@@ -1,113 +1,306 @@
-"""EnCodec, DAC and Mimi through `transformers`: `hf:FOLDER` or `hf:FOLDER:KBPS`.
+"""Neural codecs that run in this process: this package's models, and others from weights that lie here.
 
-FOLDER holds weights in the transformers format (`config.json`, `model.safetensors`); nothing is downloaded. KBPS
-chooses as many codebooks as fit (EnCodec: one of the model's bandwidths); without it all of them are used.
+Nothing is downloaded. Clips have one channel and are coded whole. Where a system takes KBPS, as many codebooks as fit
+are used (EnCodec: one of the model's bandwidths), without it all of them.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .extras import MissingExtra, require, version
-from .systems import Coded, SystemInfo
+from .extras import MissingExtra, require, stand_in, version
+from .systems import Coded, SystemInfo, split_rate, system
 from .utterances import Utterance
 
-_KINDS = ("encodec", "dac", "mimi")
 
+class NeuralCodec:
+    """Subclasses load a model and say how it codes.
 
-class TransformersCodec:
-    """A codec of the transformers library, on clips of one channel at its own sample rate."""
+    `sample_rate` in Hz, `bit_rate` in bit/s, `bits` of one token; `package` is what runs it, `files` its weights.
+    """
 
-    def __init__(self, kind: str, setting: str, device: str) -> None:
-        folder, _, rate = setting.rpartition(":")
-        if not _is_number(rate) or not folder:
-            folder, rate = setting, ""
-        if not Path(folder, "config.json").is_file():
-            raise MissingExtra(f"hf:{setting}: '{folder}' is no folder with config.json and weights.")
-        self._torch = require("torch", "baselines", "hf:")
-        transformers = require("transformers", "baselines", "hf:")
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-        if config.model_type not in _KINDS:
-            raise ValueError(f"hf:{setting} is a '{config.model_type}' model; choose one of {', '.join(_KINDS)}.")
-        model = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
-        self._model, self._config, self._device = model.to(device).eval(), config, device
-        self._folder = folder
-        self._rate = int(config.sampling_rate)
-        self._frame_rate = self._rate / self._hop()
-        self._bits = math.log2(config.codebook_size)
-        self._num_quantizers = self._choose(setting, 1000 * float(rate) if rate else None)
+    in_process = True  # its peak memory can be measured
+    sample_rate: int
+    bit_rate: float
+    bits: float
+    name: str
+    package: str
+    files: list[Path]
+
+    def encode(self, samples: np.ndarray) -> Any:
+        """Samples float32 [T] to codes, whatever `decode` takes."""
+        raise NotImplementedError
+
+    def decode(self, codes: Any, length: int) -> np.ndarray:
+        """Codes to samples, `length` of them where the codec has no delay."""
+        raise NotImplementedError
+
+    def tokens(self, codes: Any) -> np.ndarray | None:
+        """Codes as integers [N] or [N, Q], or None where they are no such array."""
+        return None
+
+    def payload_bits(self, codes: Any) -> int:
+        """What the decoder needs; here of tensors of tokens."""
+        return round(sum(part.numel() for part in codes) * self.bits)
 
     def info(self) -> SystemInfo:
-        label = f"{Path(self._folder).name} {self._bit_rate() / 1000:.3g}"
-        versions = {"transformers": version("transformers")}
-        weights = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in Path(self._folder).iterdir())
-        fingerprint = f"hf {self._num_quantizers} {versions} {weights}"
-        return SystemInfo(label, self._bit_rate(), self._rate, versions, fingerprint)
-
-    def code(self, utterance: Utterance) -> Coded:
-        torch = self._torch
-        samples = utterance.load(self._rate)
-        values = torch.from_numpy(samples)[None, None].to(self._device)
-        with torch.inference_mode():
-            start = time.perf_counter()
-            codes, scales = self._encode(values)
-            middle = time.perf_counter()
-            decoded = self._decode(codes, scales).float().cpu().numpy().reshape(-1)
-            end = time.perf_counter()
-        tokens = codes.reshape(-1, codes.shape[-1]).T.cpu().numpy()  # [N, Q]
-        return Coded(
-            decoded[: len(samples)].astype(np.float32),
-            self._rate,
-            payload_bits=round(tokens.size * self._bits),
-            tokens=tokens,
-            encode_seconds=middle - start,
-            decode_seconds=end - middle,
+        versions = {self.package: version(self.package)}
+        weights = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
+        label = f"{self.name} {self.bit_rate / 1000:.3g}"
+        return SystemInfo(
+            label, self.bit_rate, self.sample_rate, versions, f"{label} {self.bit_rate} {versions} {weights}"
         )
 
-    def _encode(self, values):  # noqa: ANN001, ANN202 - tensors of an optional package
-        if self._config.model_type == "encodec":
-            encoded = self._model.encode(values, bandwidth=self._bit_rate() / 1000)
-            return encoded.audio_codes, encoded.audio_scales
-        if self._config.model_type == "mimi":
-            return self._model.encode(values, num_quantizers=self._num_quantizers).audio_codes, None
-        return self._model.encode(values, n_quantizers=self._num_quantizers).audio_codes, None
+    def code(self, utterance: Utterance) -> Coded:
+        samples = utterance.load(self.sample_rate)
+        start = time.perf_counter()
+        codes = self.encode(samples)
+        middle = time.perf_counter()
+        decoded = np.asarray(self.decode(codes, len(samples)), np.float32).reshape(-1)
+        seconds = middle - start, time.perf_counter() - middle
+        return Coded(decoded, self.sample_rate, self.payload_bits(codes), None, self.tokens(codes), *seconds)
 
-    def _decode(self, codes, scales):  # noqa: ANN001, ANN202
-        if self._config.model_type == "encodec":
-            return self._model.decode(codes, scales).audio_values
-        if self._config.model_type == "mimi":
-            return self._model.decode(codes).audio_values
+    def fitting(self, text: str, each: float, allowed: list[int], wanted: float | None) -> int:
+        """The most codebooks of those `allowed`, of `each` bit/s, that fit in `wanted` kbit/s; ValueError for none."""
+        counts = [count for count in allowed if wanted is None or count * each <= 1005 * wanted]
+        if not counts:
+            raise ValueError(f"{text}: the lowest rate of this model is {allowed[0] * each / 1000:.3g} kbit/s.")
+        return max(counts)
+
+
+@system("sqcodec")
+class SqcodecModel(NeuralCodec):
+    """A model of this package. The payload is what the .sqc file's packing takes."""
+
+    def __init__(self, kind: str, setting: str, device: str) -> None:
+        import sqcodec
+
+        self._setting, rate = split_rate(setting)
+        self._codec = sqcodec.load(self._setting, device=device)
+        self.sample_rate = int(self._codec.sample_rate)
+        self._bits = self._codec.config.pick_bits(kbps=rate)
+        self._at = f" @ {rate:g} kbit/s" if rate else ""
+
+    def info(self) -> SystemInfo:
+        codec = self._codec
+        return SystemInfo(
+            (codec.name or self._setting) + self._at,
+            1000 * codec.config.kbps(self._bits),
+            self.sample_rate,
+            {"torch": version("torch")},
+            f"sqcodec {codec.weights_hash}" + (f" {self._bits} bits" if self._bits else ""),
+            codec.config.codes(self._bits),
+        )
+
+    def encode(self, samples: np.ndarray) -> Any:
+        return self._codec.encode(samples, self.sample_rate, bits=self._bits)
+
+    def decode(self, codes: Any, length: int) -> np.ndarray:
+        return self._codec.decode(codes, length=length, bits=self._bits).float().cpu().numpy()
+
+    def tokens(self, codes: Any) -> np.ndarray:
+        return codes.reshape(-1).cpu().numpy()
+
+    def payload_bits(self, codes: Any) -> int:
+        from sqcodec import container
+
+        return 8 * container.packed_size(codes.numel(), self._codec.config.codes(self._bits))
+
+
+class TorchCodec(NeuralCodec):
+    """A model of another package, in PyTorch."""
+
+    device: str
+
+    def __init__(self, package: str, extra: str, files: list[Path], text: str) -> None:
+        for file in files:
+            if not file.is_file():
+                raise MissingExtra(f"{text}: there is no weights file '{file}'.")
+        self.package, self.files, self._torch = package, files, require("torch", extra, text)
+
+    def encode(self, samples: np.ndarray) -> Any:
+        with self._torch.inference_mode():
+            return self.run_encoder(self._torch.from_numpy(samples)[None, None].to(self.device))
+
+    def decode(self, codes: Any, length: int) -> np.ndarray:
+        with self._torch.inference_mode():
+            return self.run_decoder(codes).float().cpu().numpy().reshape(-1)[:length]
+
+    def run_encoder(self, values: Any) -> Any:
+        """Values [1, 1, T] to codes."""
+        raise NotImplementedError
+
+    def run_decoder(self, codes: Any) -> Any:
+        """Codes to values."""
+        raise NotImplementedError
+
+    def tokens(self, codes: Any) -> np.ndarray | None:
+        return codes.reshape(-1, codes.shape[-1]).T.cpu().numpy()  # [N, Q]
+
+
+@system("hf")
+class TransformersCodec(TorchCodec):
+    """EnCodec, DAC or Mimi: `hf:FOLDER[:KBPS]`, a folder of weights in the transformers format."""
+
+    def __init__(self, kind: str, setting: str, device: str) -> None:
+        folder, rate = split_rate(setting)
+        if not Path(folder, "config.json").is_file():
+            raise MissingExtra(f"hf:{setting}: '{folder}' is no folder with config.json and weights.")
+        super().__init__("transformers", "baselines", sorted(Path(folder).iterdir()), f"hf:{setting}")
+        transformers = require("transformers", "baselines", "hf:")
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        if config.model_type not in ("encodec", "dac", "mimi"):
+            raise ValueError(f"hf:{setting} is a '{config.model_type}' model; choose one of encodec, dac, mimi.")
+        self._model = transformers.AutoModel.from_pretrained(folder, local_files_only=True).to(device).eval()
+        self._kind, self.device, self.name = config.model_type, device, Path(folder).name
+        self.sample_rate, self.bits = int(config.sampling_rate), math.log2(config.codebook_size)
+        if self._kind == "mimi":
+            frame_rate = config.frame_rate
+        else:
+            ratios = getattr(config, "upsampling_ratios", None) or config.downsampling_ratios
+            frame_rate = self.sample_rate / math.prod(ratios)
+        each = self.bits * frame_rate
+        if self._kind == "encodec":
+            allowed = [round(1000 * bandwidth / each) for bandwidth in config.target_bandwidths]
+        else:
+            allowed = list(range(1, (config.num_quantizers if self._kind == "mimi" else config.n_codebooks) + 1))
+        self._count = self.fitting(f"hf:{setting}", each, allowed, rate)
+        self.bit_rate = self._count * each
+
+    def run_encoder(self, values: Any) -> Any:
+        if self._kind == "encodec":
+            encoded = self._model.encode(values, bandwidth=self.bit_rate / 1000)
+            self._scales = encoded.audio_scales
+            return encoded.audio_codes
+        counted = {"num_quantizers" if self._kind == "mimi" else "n_quantizers": self._count}
+        return self._model.encode(values, **counted).audio_codes
+
+    def run_decoder(self, codes: Any) -> Any:
+        if self._kind == "encodec":
+            return self._model.decode(codes, self._scales).audio_values
         return self._model.decode(audio_codes=codes).audio_values
 
-    def _hop(self) -> float:
-        if self._config.model_type == "mimi":
-            return self._rate / self._config.frame_rate
-        ratios = getattr(self._config, "upsampling_ratios", None) or self._config.downsampling_ratios
-        return float(math.prod(ratios))
 
-    def _bit_rate(self) -> float:
-        return self._num_quantizers * self._bits * self._frame_rate
+@system("dac")
+class Dac(TorchCodec):
+    """Descript Audio Codec (Kumar et al., arXiv 2306.06546): `dac:FILE[:KBPS]`, from `python -m dac download`."""
 
-    def _choose(self, setting: str, wanted: float | None) -> int:
-        """How many codebooks: all, or as many as fit in `wanted` bit/s."""
-        each = self._bits * self._frame_rate
-        if self._config.model_type == "encodec":
-            allowed = [round(1000 * bandwidth / each) for bandwidth in self._config.target_bandwidths]
-        else:
-            name = "num_quantizers" if self._config.model_type == "mimi" else "n_codebooks"
-            allowed = list(range(1, getattr(self._config, name) + 1))
-        fitting = [count for count in allowed if wanted is None or count * each <= wanted * 1.005]
-        if not fitting:
-            raise ValueError(f"hf:{setting}: the lowest rate of this model is {allowed[0] * each / 1000:.3g} kbit/s.")
-        return max(fitting)
+    name = "DAC"
+
+    def __init__(self, kind: str, setting: str, device: str) -> None:
+        path, rate = split_rate(setting)
+        super().__init__("descript-audio-codec", "dac", [Path(path)], f"dac:{setting}")
+        with stand_in("torchaudio"):  # its tools import it for reading files, which is not done here
+            package = require("dac", "dac", "dac:")
+        self._model = package.DAC.load(path).to(device).eval()
+        self.device, self.sample_rate = device, int(self._model.sample_rate)
+        self.bits = math.log2(self._model.codebook_size)
+        each = self.bits * self.sample_rate / self._model.hop_length
+        self._count = self.fitting(f"dac:{setting}", each, list(range(1, self._model.n_codebooks + 1)), rate)
+        self.bit_rate = self._count * each
+
+    def run_encoder(self, values: Any) -> Any:
+        return self._model.encode(self._model.preprocess(values, self.sample_rate), n_quantizers=self._count)[1]
+
+    def run_decoder(self, codes: Any) -> Any:
+        return self._model.decode(self._model.quantizer.from_codes(codes)[0])
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) > 0
-    except ValueError:
-        return False
+@system("snac")
+class Snac(TorchCodec):
+    """SNAC (Siuzdak et al., arXiv 2410.14411): `snac:FOLDER` of `config.json` and `pytorch_model.bin`.
+
+    Its codebooks have several rates, so there is no single array of tokens.
+    """
+
+    name = "SNAC"
+
+    def __init__(self, kind: str, setting: str, device: str) -> None:
+        files = [Path(setting) / name for name in ("config.json", "pytorch_model.bin")]
+        super().__init__("snac", "snac", files, f"snac:{setting}")
+        model = require("snac", "snac", "snac:").SNAC.from_config(str(files[0]))
+        model.load_state_dict(self._torch.load(files[1], map_location="cpu", weights_only=True))
+        self._model: Any = model.to(device).eval()
+        self.device, self.sample_rate, self.bits = device, int(model.sampling_rate), math.log2(model.codebook_size)
+        self.bit_rate = self.bits * sum(self.sample_rate / model.hop_length / stride for stride in model.vq_strides)
+
+    def run_encoder(self, values: Any) -> Any:
+        return self._model.encode(values)
+
+    def run_decoder(self, codes: Any) -> Any:
+        return self._model.decode(codes)
+
+    def tokens(self, codes: Any) -> None:
+        return None
+
+
+@system("lyra")
+class Lyra(NeuralCodec):
+    """Lyra 2 (Google, Apache-2.0) from its three TFLite files: 4 bits for each of 16, 30 or 46 quantizers, 50 Hz.
+
+    SQCODEC_LYRA_DIR names their folder. They run in `ai-edge-litert`, one 20 ms frame at a time; the interpreters keep
+    the streaming state, so each clip has fresh ones.
+    """
+
+    sample_rate, frame, bits, package = 16000, 320, 4.0, "ai-edge-litert"
+    QUANTIZERS = {"3.2": 16, "6": 30, "6.0": 30, "9.2": 46}
+    FILES = ("soundstream_encoder.tflite", "quantizer.tflite", "lyragan.tflite")
+
+    def __init__(self, kind: str, setting: str, device: str) -> None:
+        if setting not in self.QUANTIZERS:
+            raise ValueError(f"'lyra:{setting}': choose one of 3.2, 6, 9.2.")
+        self.setting, self.count = setting, self.QUANTIZERS[setting]
+        folder = os.environ.get("SQCODEC_LYRA_DIR", "")
+        self.files = [Path(folder, name) for name in self.FILES]
+        missing = [file.name for file in self.files if not file.is_file()]
+        if not folder or missing:
+            where = f"'{folder}' has no {missing[0]}" if folder else "it is not set"
+            raise MissingExtra(
+                f"lyra:{setting} needs SQCODEC_LYRA_DIR, the folder of {', '.join(self.FILES)}: {where}."
+            )
+        self._litert = require("ai_edge_litert.interpreter", "lyra", "Lyra")
+
+    def info(self) -> SystemInfo:
+        versions = {self.package: version(self.package)}
+        fingerprint = f"lyra:{self.setting} {versions}"
+        return SystemInfo(f"Lyra 2 {self.setting}", 200.0 * self.count, self.sample_rate, versions, fingerprint)
+
+    def code(self, utterance: Utterance) -> Coded:
+        encoder, quantizer, decoder = (self._interpreter(file) for file in self.files)
+        self._encode = encoder.get_signature_runner("serving_default")
+        self._quantize = quantizer.get_signature_runner("encode")
+        self._dequantize = quantizer.get_signature_runner("decode")
+        self._decode = decoder.get_signature_runner("serving_default")
+        return super().code(utterance)
+
+    def encode(self, samples: np.ndarray) -> list[np.ndarray]:
+        padded = np.pad(samples, (0, -len(samples) % self.frame)).astype(np.float32)
+        count, codes = np.array(self.count, np.int32), []
+        for frame in padded.reshape(-1, 1, self.frame):
+            features = self._encode(input_audio=frame)["output_0"]
+            found = next(iter(self._quantize(input_frames=features, num_quantizers=count).values()))
+            found = np.array(found, np.int32)
+            found[self.count :] = -1
+            codes.append(found)
+        return codes
+
+    def decode(self, codes: list[np.ndarray], length: int) -> np.ndarray:
+        decoded = []
+        for code in codes:
+            features = next(iter(self._dequantize(encoding_indices=code).values()))
+            decoded.append(np.array(next(iter(self._decode(input_audio=features).values()))).reshape(-1))
+        return np.concatenate(decoded)
+
+    def payload_bits(self, codes: list[np.ndarray]) -> int:
+        return 4 * self.count * len(codes)
+
+    def _interpreter(self, file: Path) -> Any:
+        interpreter = self._litert.Interpreter(model_path=str(file), num_threads=1)
+        interpreter.allocate_tensors()
+        return interpreter

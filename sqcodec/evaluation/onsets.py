@@ -10,12 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from .extras import require
-from .scorers import NotScorable, Pair
+from .scorers import Metric, NotScorable, Pair, scorer
 
 _FRAME_SECONDS, _HOP_SECONDS = 0.016, 0.005
 _NUM_MELS, _RANGE = 40, 60.0  # dB
 
 
+@scorer(Metric("onsets", "onsets", True, digits=3), packages=("librosa",))
 def onset_correlation(pair: Pair) -> dict[str, float]:
     """Pearson correlation of the onset strengths, 1 at best. Raises NotScorable where one of them is constant."""
     if "onsets" not in pair.cache:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from .extras import require
-from .scorers import NotScorable, Pair
+from .scorers import Metric, NotScorable, Pair, scorer
 
 _LOWEST, _HIGHEST = 60.0, 500.0  # Hz
 _FRAME_SECONDS, _HOP_SECONDS = 0.064, 0.01
 _RESOLUTION = 0.2  # semitones a step: five times as fast as librosa's default, and finer than what codecs do
 
 
+@scorer(
+    Metric("f0_rmse", "F0 RMSE", False, "Hz", 1),
+    Metric("f0_cents", "F0 error", False, "cent", 0),
+    Metric("vuv_error", "V/UV error", False, "%", 1),
+    packages=("librosa",),
+)
 def pitch_errors(pair: Pair) -> dict[str, float]:
     """F0 RMSE in Hz and RMS error in cents over frames voiced in both; V/UV disagreement in %.
 

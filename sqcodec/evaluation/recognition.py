@@ -27,7 +27,7 @@ import numpy as np
 from sqcodec.files import published
 
 from .extras import MissingExtra, require
-from .scorers import NotScorable, Pair
+from .scorers import Metric, NotScorable, Pair, scorer
 
 _TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _MOST_REPEATED = 2.4  # times that gzip makes a text smaller
@@ -40,6 +40,13 @@ def check() -> None:
     recogniser()
 
 
+@scorer(
+    Metric("wer", "WER", False, "%", 1, "words"),
+    Metric("cer", "CER", False, "%", 1, "characters"),
+    packages=("faster-whisper",),
+    extra="wer",
+    check=check,
+)
 def error_rates(pair: Pair) -> dict[str, float]:
     """WER and CER of the decoded signal, in %, after lower-casing and without punctuation.
 

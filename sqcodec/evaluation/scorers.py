@@ -1,7 +1,7 @@
 """Metrics by name: which exist, what each needs, and scoring one pair of signals with a chosen few.
 
-A `Scorer` gives one or more metrics of a `Pair` at once. Scorers are listed in `SCORERS`; the functions behind
-them live in `metrics`, `pitch` and the modules that adapt heavier packages, imported when first used.
+A `Scorer` gives one or more metrics of a `Pair` at once. It is a function with `@scorer` above it, which says what it
+gives and needs; packages are imported when it is first called.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -52,18 +53,18 @@ class Metric:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Gives `metrics` by calling `module.function(pair) -> dict of name to value`.
+    """Gives `metrics` by calling `function(pair) -> dict of name to value`.
 
-    `packages` are the distributions behind it, whose versions are recorded; `extra` installs them.
-    `is_core`: runs unless asked otherwise.
+    `packages` are the distributions behind it, whose versions are recorded; `extra` installs them. `check` raises
+    MissingExtra where it cannot run here. `is_core`: runs unless asked otherwise.
     """
 
-    module: str
-    function: str
+    function: Callable[[Pair], dict[str, float]]
     metrics: tuple[Metric, ...]
-    packages: tuple[str, ...] = ()
-    extra: str = "eval"
-    is_core: bool = True
+    packages: tuple[str, ...]
+    extra: str
+    is_core: bool
+    check: Callable[[], object] | None
 
     def load(self) -> Callable[[Pair], dict[str, float]]:
         """The function. Raises MissingExtra where its package is not there."""
@@ -72,72 +73,49 @@ class Scorer:
                 raise MissingExtra(
                     f"{self.metrics[0].label} needs the package '{package}': pip install 'sqcodec[{self.extra}]'"
                 )
-        module = importlib.import_module(f"{__package__}.{self.module}")
-        check = getattr(module, f"check_{self.function}", None) or getattr(module, "check", None)
-        if check is not None:
-            check()
-        return getattr(module, self.function)
+        if self.check is not None:
+            self.check()
+        return self.function
 
     def versions(self) -> dict[str, str]:
         return {package: version(package) for package in self.packages}
 
 
-def _extra(module: str, function: str, extra: str, package: str, *metrics: Metric) -> Scorer:
-    """A scorer that runs only when asked for."""
-    return Scorer(module, function, metrics, (package,), extra, is_core=False)
+_SCORERS: list[Scorer] = []
+_MODULES = ("metrics", "onsets", "pitch", "opinion", "speaker", "squim", "recognition")
+_Function = TypeVar("_Function", bound=Callable[[Pair], dict[str, float]])
 
 
-SCORERS: tuple[Scorer, ...] = (
-    Scorer("metrics", "pesq_wideband", (Metric("pesq_wb", "PESQ-WB", True),), ("pesq",)),
-    Scorer("metrics", "pesq_narrowband", (Metric("pesq_nb", "PESQ-NB", True),), ("pesq",)),
-    Scorer("metrics", "stoi", (Metric("stoi", "STOI", True, digits=3),), ("pystoi",)),
-    Scorer("metrics", "extended_stoi", (Metric("estoi", "ESTOI", True, digits=3),), ("pystoi",)),
-    Scorer("metrics", "si_sdr", (Metric("si_sdr", "SI-SDR", True, "dB", 1),)),
-    Scorer("metrics", "stft_distance", (Metric("stft", "MR-STFT", False, digits=3),), ("auraloss",)),
-    Scorer("metrics", "mel_distance", (Metric("mel", "mel distance", False, digits=3),), ("librosa",)),
-    Scorer("onsets", "onset_correlation", (Metric("onsets", "onsets", True, digits=3),), ("librosa",)),
-    Scorer(
-        "pitch",
-        "pitch_errors",
-        (
-            Metric("f0_rmse", "F0 RMSE", False, "Hz", 1),
-            Metric("f0_cents", "F0 error", False, "cent", 0),
-            Metric("vuv_error", "V/UV error", False, "%", 1),
-        ),
-        ("librosa",),
-    ),
-    _extra("opinion", "visqol", "visqol", "visqol-python", Metric("visqol", "ViSQOL", True)),
-    _extra("opinion", "dnsmos", "mos", "speechmos", Metric("dnsmos", "DNSMOS", True)),
-    _extra("opinion", "distillmos", "mos", "distillmos", Metric("distillmos", "DistillMOS", True)),
-    _extra("speaker", "speaker_similarity", "speaker", "resemblyzer", Metric("speaker", "speaker", True, digits=3)),
-    _extra(
-        "squim",
-        "squim",
-        "squim",
-        "torchaudio",
-        Metric("squim_stoi", "SQUIM-STOI", True, digits=3),
-        Metric("squim_pesq", "SQUIM-PESQ", True),
-        Metric("squim_si_sdr", "SQUIM-SI-SDR", True, "dB", 1),
-    ),
-    _extra(
-        "recognition",
-        "error_rates",
-        "wer",
-        "faster-whisper",
-        Metric("wer", "WER", False, "%", 1, "words"),
-        Metric("cer", "CER", False, "%", 1, "characters"),
-    ),
-)
+def scorer(
+    *metrics: Metric, packages: tuple[str, ...] = (), extra: str = "", check: Callable[[], object] | None = None
+) -> Callable[[_Function], _Function]:
+    """Registers the function below it. Its module is in `_MODULES`, or imported by its user.
+
+    Args: as of `Scorer`; without `extra` it is one of the core, which the extra 'eval' installs.
+    """
+
+    def register(function: _Function) -> _Function:
+        _SCORERS.append(Scorer(function, metrics, packages, extra or "eval", not extra, check))
+        return function
+
+    return register
+
+
+def all_scorers() -> list[Scorer]:
+    """Those that are registered, in the order of the table."""
+    order = [importlib.import_module(f"{__package__}.{module}").__name__ for module in _MODULES]
+    order += {scorer.function.__module__: None for scorer in _SCORERS}
+    return sorted(_SCORERS, key=lambda scorer: order.index(scorer.function.__module__))
 
 
 def all_metrics() -> dict[str, Metric]:
     """Every metric by name, in the order of the table."""
-    return {metric.name: metric for scorer in SCORERS for metric in scorer.metrics}
+    return {metric.name: metric for scorer in all_scorers() for metric in scorer.metrics}
 
 
 def core_metrics() -> list[str]:
     """The names of those that run unless asked otherwise."""
-    return [metric.name for scorer in SCORERS if scorer.is_core for metric in scorer.metrics]
+    return [metric.name for scorer in all_scorers() if scorer.is_core for metric in scorer.metrics]
 
 
 def scorers_for(names: Iterable[str]) -> list[Scorer]:
@@ -146,7 +124,7 @@ def scorers_for(names: Iterable[str]) -> list[Scorer]:
     for name in wanted:
         if name not in known:
             raise ValueError(f"Unknown metric '{name}'. Choose from: {', '.join(known)}.")
-    return [scorer for scorer in SCORERS if any(metric.name in wanted for metric in scorer.metrics)]
+    return [scorer for scorer in all_scorers() if any(metric.name in wanted for metric in scorer.metrics)]
 
 
 def score(pair: Pair, names: Iterable[str]) -> tuple[dict[str, float], dict[str, str]]:

@@ -10,25 +10,7 @@ from typing import Any
 import numpy as np
 
 from .extras import require
-from .scorers import Pair
-
-
-def check() -> None:
-    """Raises MissingExtra where the package or its weights are not there."""
-    _encoder()
-
-
-def speaker_similarity(pair: Pair) -> dict[str, float]:
-    """Cosine similarity of reference and decoded signal, 1 for the same voice. Levels are brought to -30 dBFS."""
-    if "speaker" not in pair.cache:
-        pair.cache["speaker"] = _embed(pair.reference)
-    return {"speaker": float(pair.cache["speaker"] @ _embed(pair.decoded))}
-
-
-def _embed(samples: np.ndarray) -> np.ndarray:
-    """A unit vector. Silences stay in: what is compared is the same clip."""
-    level = np.sqrt(np.mean(np.square(samples, dtype=np.float64)))
-    return _encoder().embed_utterance(np.float32(samples * (10 ** (-30 / 20) / max(level, 1e-9))))
+from .scorers import Metric, Pair, scorer
 
 
 @lru_cache(maxsize=1)
@@ -46,3 +28,17 @@ def _encoder() -> Any:
         for name in added:
             del sys.modules[name]
     return package.VoiceEncoder("cpu", verbose=False)
+
+
+@scorer(Metric("speaker", "speaker", True, digits=3), packages=("resemblyzer",), extra="speaker", check=_encoder)
+def speaker_similarity(pair: Pair) -> dict[str, float]:
+    """Cosine similarity of reference and decoded signal, 1 for the same voice. Levels are brought to -30 dBFS."""
+    if "speaker" not in pair.cache:
+        pair.cache["speaker"] = _embed(pair.reference)
+    return {"speaker": float(pair.cache["speaker"] @ _embed(pair.decoded))}
+
+
+def _embed(samples: np.ndarray) -> np.ndarray:
+    """A unit vector. Silences stay in: what is compared is the same clip."""
+    level = np.sqrt(np.mean(np.square(samples, dtype=np.float64)))
+    return _encoder().embed_utterance(np.float32(samples * (10 ** (-30 / 20) / max(level, 1e-9))))

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -70,21 +71,26 @@ class System(Protocol):
         ...
 
 
-_KINDS = {  # kind -> module, class or function that takes (kind, the text after the colon)
-    "original": ("folders", "Original"),
-    "dir": ("folders", "Folder"),
-    "opus": ("baselines", "Opus"),
-    "opus-wb": ("baselines", "Opus"),
-    "codec2": ("baselines", "Codec2"),
-    "speex": ("baselines", "Speex"),
-    "speex-nb": ("baselines", "Speex"),
-    "mp3": ("baselines", "Mp3"),
-    "lyra": ("lyra", "Lyra"),
-    "hf": ("neural", "TransformersCodec"),
-    "dac": ("packages", "Dac"),
-    "snac": ("packages", "Snac"),
-    "sqcodec": ("models", "SqcodecModel"),
-}
+_KINDS: dict[str, Callable[[str, str, str], System]] = {}
+_MODULES = ("folders", "baselines", "neural")
+_Maker = TypeVar("_Maker", bound=Callable[[str, str, str], System])
+
+
+def system(*names: str) -> Callable[[_Maker], _Maker]:
+    """Registers the class below it for kinds of these names. Its module is in `_MODULES`, or imported by its user."""
+
+    def register(maker: _Maker) -> _Maker:
+        _KINDS.update(dict.fromkeys(names, maker))
+        return maker
+
+    return register
+
+
+def kinds() -> dict[str, Callable[[str, str, str], System]]:
+    """Kind -> what makes such a system of (kind, the text after the colon, device)."""
+    for module in _MODULES:
+        importlib.import_module(f"{__package__}.{module}")
+    return _KINDS
 
 
 def make_system(text: str, device: str = "cpu") -> System:
@@ -95,14 +101,12 @@ def make_system(text: str, device: str = "cpu") -> System:
         MissingExtra: its tool, package or weights are not here. The message says what to install.
     """
     kind, _, setting = text.partition(":")
-    if kind not in _KINDS:
+    if kind not in kinds():
         raise ValueError(
-            f"Unknown system '{text}'. The kinds are: {', '.join(_KINDS)}, as in opus:6; EnCodec, "
+            f"Unknown system '{text}'. The kinds are: {', '.join(kinds())}, as in opus:6; EnCodec, "
             "DAC and Mimi are hf:FOLDER, a folder of their weights."
         )
-    module, name = _KINDS[kind]
-    factory = getattr(importlib.import_module(f"{__package__}.{module}"), name)
-    return factory(kind, setting, device)
+    return kinds()[kind](kind, setting, device)
 
 
 def split_rate(setting: str) -> tuple[str, float | None]:

@@ -1,10 +1,9 @@
-"""The one quantizer of a codec: FSQ, FSP (scalar) or VP (vector), behind one interface, and others to compare with."""
+"""The one quantizer of a codec: FSQ, FSP (scalar) or VP (vector), behind one interface; compared/ has others."""
 
 from __future__ import annotations
 
 from sqcodec.config import FSPConfig, FSQConfig, NestedConfig, QuantizerConfig, VPConfig
 from sqcodec.quantizers.base import Quantizer, QuantizerOutput, join_digits, split_digits
-from sqcodec.quantizers.compared import build_compared
 from sqcodec.quantizers.nested import NestedFSP
 from sqcodec.quantizers.perturbation import PerturbationOptions, VectorPerturbation
 from sqcodec.quantizers.scalar import FSP, FSQ
@@ -26,7 +25,10 @@ __all__ = [
 
 
 def build_quantizer(config: QuantizerConfig, feature_dim: int) -> Quantizer:
-    """The quantizer that the configuration describes, for features of `feature_dim` channels."""
+    """The quantizer that the configuration describes, for features of `feature_dim` channels.
+
+    Raises ImportError where it needs an absent package.
+    """
     if isinstance(config, FSQConfig):
         return FSQ(feature_dim, config.levels, config.noise_rate, config.variant)
     if isinstance(config, FSPConfig):
@@ -36,4 +38,4 @@ def build_quantizer(config: QuantizerConfig, feature_dim: int) -> Quantizer:
         return NestedFSP(feature_dim, config.dim, (low, default, high), config.noise_rate, config.activation)
     if isinstance(config, VPConfig):
         return VectorQuantizer(feature_dim, config.dim, config.size)
-    return build_compared(config, feature_dim)
+    return Quantizer.kinds[config.kind](feature_dim, config)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from sqcodec.config.quantizer import QuantizerConfig
 
 
 @dataclass
@@ -72,6 +75,13 @@ class Quantizer(nn.Module, ABC):
     (`split_digits`) each is below its entry in `levels`. In evaluation `forward(x).features` equals
     `decode(forward(x).indices)`. The arithmetic is float32 also under autocast.
     """
+
+    kinds: ClassVar[dict[str, Callable[[int, Any], Quantizer]]] = {}
+    """What builds each kind that registered itself, from the number of channels and its settings."""
+
+    def __init_subclass__(cls, kinds: tuple[str, ...] = (), settings: type[QuantizerConfig] = QuantizerConfig) -> None:
+        QuantizerConfig.kinds.update(dict.fromkeys(kinds, settings))
+        Quantizer.kinds.update(dict.fromkeys(kinds, cast(Any, cls)))
 
     def __init__(self, feature_dim: int, code_dim: int, levels: tuple[int, ...]) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from sqcodec.config import BINARY_KINDS, SCALAR_KINDS, SEVERAL_KINDS
+from sqcodec.config import QuantizerConfig
 from sqcodec.tables import Range, Table, parse, read_toml
 from sqcodec.training.recipe import Recipe, load_recipe
 
@@ -151,18 +151,7 @@ class Plan:
 
 def sized(quantizer: dict[str, Any], codes: int, size: Size) -> dict[str, Any]:
     """A quantizer table with what the size adds; what the table says itself stays."""
-    kind = quantizer["kind"]
-    if kind in SCALAR_KINDS:
-        added: dict[str, Any] = {"levels": size.levels}
-    elif kind in SEVERAL_KINDS:
-        added = {"levels": size.books, "dim": size.dim}
-    elif kind in BINARY_KINDS:
-        dim = codes.bit_length() - 1
-        added = {"dim": dim}
-    elif kind == "none":
-        added = {"dim": size.dim}
-    else:
-        added = {"dim": size.dim, "size": codes}
+    added = QuantizerConfig.of_kind(quantizer["kind"]).sized(codes, size.dim, size.levels, size.books)
     return added | quantizer
 
 

@@ -1,26 +1,20 @@
-"""Plots of a study with matplotlib, as SVG."""
+"""Plots of a study, as SVG."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from statistics import mode
-from typing import Any
 
+from sqcodec import plots
 from sqcodec.study.summary import Line
 
 
+@plots.style()
 def write_plots(lines: list[Line], out: Path) -> list[Path]:
     """``quality.svg``, ``sizes.svg``, ``use.svg`` and ``training.svg`` as far as there are results for them.
 
     Of the numbers of training steps that there are, they show the one that most quantizers ran with.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError("Plots need matplotlib: pip install 'sqcodec[study]', or give --no-plots.") from error
-    matplotlib.use("svg")
-    matplotlib.rcParams |= {"svg.hashsalt": "sqcodec", "svg.fonttype": "none"}
-    matplotlib.rcParams |= {"font.size": 8, "axes.grid": True, "grid.alpha": 0.3}
     lines = [line for line in lines if line.runs]
     commonest = mode(line.steps for line in lines)
     lines = [line for line in lines if line.steps == commonest]
@@ -34,29 +28,9 @@ def write_plots(lines: list[Line], out: Path) -> list[Path]:
     return files
 
 
-def _figure(columns: int, height: float, width: float = 3.3) -> tuple[Any, Any]:
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, columns, figsize=(width * columns, height), layout="constrained", squeeze=False)
-    return figure, axes[0]
-
-
-def _save(figure: Any, path: Path) -> Path:
-    from matplotlib import pyplot
-
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
-    return path
-
-
-def _look(number: int) -> dict[str, Any]:
-    """Colour and line of the n-th of up to 30 curves."""
-    return {"color": f"C{number % 10}", "linestyle": ("-", "--", ":")[number // 10 % 3]}
-
-
 def _bars(ranked: list[Line], size: int, path: Path) -> Path:
     """Mel distance, PESQ and STOI of every quantizer; whiskers are one standard deviation over seeds."""
-    figure, axes = _figure(3, 0.6 + 0.19 * len(ranked))
+    figure, axes = plots.figure(3, height=0.6 + 0.19 * len(ranked))
     shown = (("mel", "mel distance (lower is better)"), ("pesq_wb", "PESQ-WB"), ("stoi", "STOI"))
     for number, (axis, (name, label)) in enumerate(zip(axes, shown, strict=True)):
         values = [line.mean(name) for line in ranked]
@@ -67,12 +41,12 @@ def _bars(ranked: list[Line], size: int, path: Path) -> Path:
         axis.invert_yaxis()
         axis.set_xlabel(label)
     figure.suptitle(f"Quality with about {size} codes")
-    return _save(figure, path)
+    return plots.save(figure, path)
 
 
 def _use(ranked: list[Line], size: int, path: Path) -> Path:
     """Use of the codebook against quality."""
-    figure, axes = _figure(1, 4.2, 6.4)
+    figure, axes = plots.figure(1, 6.4, 4.2)
     for line in ranked:
         cvu, mel = line.mean("cvu"), line.mean("mel")
         if cvu and mel:
@@ -82,12 +56,12 @@ def _use(ranked: list[Line], size: int, path: Path) -> Path:
     axes[0].set_xlabel("CVU: exp(entropy of the codes) / number of codes")
     axes[0].set_ylabel("mel distance (lower is better)")
     axes[0].set_title(f"Using the codebook and quality, about {size} codes")
-    return _save(figure, path)
+    return plots.save(figure, path)
 
 
 def _sizes(lines: list[Line], path: Path) -> Path:
     """Quality and perplexity against the number of codes, for what ran with several."""
-    figure, axes = _figure(3, 3.0)
+    figure, axes = plots.figure(3)
     rows = {line.row: line.label for line in lines}
     several = [row for row in rows if sum(line.row == row for line in lines) > 1]
     for number, row in enumerate(several):
@@ -96,28 +70,28 @@ def _sizes(lines: list[Line], path: Path) -> Path:
             points = [(line.size, line.mean(name), line.spread(name) or 0) for line in own if line.mean(name)]
             if points:
                 axis.errorbar(*zip(*[p[:2] for p in points], strict=True), yerr=[p[2] for p in points], marker="o",
-                              markersize=3, linewidth=1, capsize=2, label=rows[row], **_look(number))
+                              markersize=3, linewidth=1, capsize=2, label=rows[row], **plots.look(number))
     for axis, label in zip(axes, ("mel distance (lower is better)", "STOI", "perplexity"), strict=True):
         axis.set_xscale("log", base=2)
         axis.set_xlabel("number of codes")
         axis.set_ylabel(label)
     axes[2].set_yscale("log")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
-    return _save(figure, path)
+    return plots.save(figure, path)
 
 
 def _training(ranked: list[Line], path: Path) -> Path:
     """Perplexity of the tokens of each training interval."""
     curves = {line.row: line.runs[0].get("perplexities", []) for line in ranked}
     counted = [line for line in ranked if max(curves[line.row], default=0) > 1]
-    figure, axes = _figure(1, max(3.6, 0.8 + 0.15 * len(counted)), 9.0)
+    figure, axes = plots.figure(1, 9.0, max(3.6, 0.8 + 0.15 * len(counted)))
     for number, line in enumerate(counted):
         curve = curves[line.row]
         steps = [(place + 1) * line.steps / len(curve) for place in range(len(curve))]
-        axes[0].plot(steps, curve, linewidth=1, label=line.label, **_look(number))
+        axes[0].plot(steps, curve, linewidth=1, label=line.label, **plots.look(number))
     axes[0].set_yscale("log")
     axes[0].set_xlabel("training step")
     axes[0].set_ylabel("perplexity of the tokens since the last point")
     if counted:
         figure.legend(loc="outside right center", fontsize=7)
-    return _save(figure, path)
+    return plots.save(figure, path)

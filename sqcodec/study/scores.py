@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqcodec.config import SEVERAL_KINDS, QuantizerConfig
+from sqcodec.config import QuantizerConfig
 from sqcodec.data.cache import AudioCache
 from sqcodec.data.segments import SegmentSampler
 from sqcodec.evaluation.metrics import mel_distance, pesq_wideband, stoi
@@ -70,7 +70,7 @@ def codebook_numbers(
     frequencies of the training tokens spends on the validation tokens (each codebook by itself, add-one-half);
     ``bit_rate`` nominal and ``coded_bit_rate``, bit/s.
     """
-    sizes = config.levels if config.kind in SEVERAL_KINDS else (config.codebook_size,)
+    sizes = config.levels if config.several else (config.codebook_size,)
     strides = config.strides or (1,) * len(sizes)
     entropy, bits, dead = 0.0, 0.0, 0
     for book, (size, stride) in enumerate(zip(sizes, strides, strict=True)):
@@ -97,4 +97,4 @@ def codebook_numbers(
 
 
 def _digits(tokens: Tensor, config: QuantizerConfig, book: int) -> Tensor:
-    return split_digits(tokens, config.levels)[:, book] if config.kind in SEVERAL_KINDS else tokens
+    return split_digits(tokens, config.levels)[:, book] if config.several else tokens

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sqcodec.config import FrameConfig, ModelConfig, QuantizerConfig, quantizer_config
+from sqcodec.quantizers import compared as compared  # registers its kinds
 from sqcodec.tables import field_types
 from sqcodec.training.recipe import load_recipe
 from sqcodec.training.recipes import installed_recipe

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from sqcodec.evaluation.plots import Point, Series, axis_for, plot
+from sqcodec import plots
+
+pytest.importorskip("matplotlib")
 
 
 def ticks(values: list[float]) -> list[float]:
-    """The numbers written at the axis of a plot."""
-    axis = axis_for(values, "x", is_log=True)
-    drawn = plot([Series("a", [Point(value, 1.0) for value in values], "red")], axis, axis_for([1.0], "y"), "t")
-    return [float(text) for text in re.findall(r'text-anchor="middle">([^<]*)</text>', drawn) if text != "x"]
+    """The numbers written at the axis of a plot, which are where they say."""
+    with plots.style():
+        figure, (axes,) = plots.figure()
+        places = plots.log_scale(axes, "x", values)
+        written = [float(tick.get_text()) for tick in axes.get_xticklabels()]
+        assert all(f">{tick:g}</text>" in plots.inline(figure) for tick in places)
+    assert written == pytest.approx(places)
+    return written
 
 
 @pytest.mark.parametrize("values", [[2.81], [2.81, 1.05], [2.81, 6.0], [0.75, 24.0], [1e-4, 5e-4], [1e-5, 1.0]])

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from sqcodec.evaluation import recognition
-from sqcodec.evaluation.report import how_averaged
 from sqcodec.evaluation.results import Results, Row
 from sqcodec.evaluation.scorers import Pair, all_metrics
 from sqcodec.evaluation.summary import summarise
+from sqcodec.evaluation.tables import how_averaged
 
 ORIGINAL, DECODED = np.zeros(16000, np.float32), np.ones(16000, np.float32)
 

@@ -18,9 +18,9 @@ from pystoi import stoi
 from sqcodec import audio
 from sqcodec.data.manifest import Clip, hold_out_speakers, read_manifest
 from sqcodec.evaluation.alignment import align, estimate_delay
-from sqcodec.evaluation.report import cell
 from sqcodec.evaluation.statistics import bootstrap_mean
 from sqcodec.evaluation.systems import System, make_system
+from sqcodec.evaluation.tables import cell
 from sqcodec.evaluation.utterances import Utterance
 from sqcodec.training.recipe import load_recipe
 

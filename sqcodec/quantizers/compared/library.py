@@ -10,16 +10,40 @@ Letters: B batch, N tokens, C feature channels, D code dimensions, K codebook si
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from sqcodec.config.compared import BinaryConfig, DirectionalConfig, LearnedConfig, MovingConfig, VQConfig
+from sqcodec.config.quantizer import QuantizerConfig
 from sqcodec.quantizers.base import split_digits
-from sqcodec.quantizers.learned import CodebookQuantizer, Learned, LearnedQuantizer
+from sqcodec.quantizers.compared.learned import (
+    CodebookConfig,
+    CodebookQuantizer,
+    CommittedConfig,
+    Learned,
+    LearnedQuantizer,
+    Weight,
+)
+from sqcodec.tables import Range
 
 PACKAGE = "vector_quantize_pytorch"
+
+
+@dataclass(frozen=True)
+class MovingConfig(QuantizerConfig):
+    """Settings of codebooks of moving averages."""
+
+    decay: Annotated[float, Range(0, 0.999999)] = 0.99
+    """Of the moving averages."""
+    commitment: Weight = 0.25
+    """Weight of the commitment loss."""
+    kmeans_init: bool = False
+    """The codebook starts at k-means of the first batch."""
+    restart_below: Weight = 0.0
+    """A code whose moving count a batch is below this restarts at a latent; 0 never does."""
 
 
 def library(kind: str) -> Any:
@@ -52,18 +76,33 @@ def vector_quantize(config: MovingConfig, dim: int, size: int) -> nn.Module:
     )
 
 
-class LibraryVQ(CodebookQuantizer):
-    """VQ with a codebook of moving averages (VQ-VAE, arXiv 1711.00937, appendix A.1), and two other gradients.
+@dataclass(frozen=True)
+class VQConfig(MovingConfig, CodebookConfig, kinds=("vq", "rotation")):
+    """VQ as in VQ-VAE, and with the rotation trick."""
+
+    kind: Literal["vq", "rotation"] = "vq"
+
+
+@dataclass(frozen=True)
+class DirectionalConfig(MovingConfig, CodebookConfig, kinds=("directional",)):
+    """DiVeQ."""
+
+    kind: Literal["directional"] = "directional"
+    direction_variance: Weight = 5e-3
+    """Variance of the noise on the direction."""
+
+
+class LibraryVQ(CodebookQuantizer, kinds=("vq", "rotation"), settings=VQConfig):
+    """VQ with a codebook of moving averages (VQ-VAE, arXiv 1711.00937, appendix A.1), and another gradient.
 
     "vq": straight-through. "rotation": the gradient is rotated and scaled as the code is from the latent (arXiv
-    2410.06424). "directional": DiVeQ (arXiv 2509.26469): z + |e - z| times the direction of e - z plus noise, a
-    codebook learned by gradient; never-used codes are replaced, as the package demands. Options: ``kmeans_init`` (from
+    2410.06424). Options: ``kmeans_init`` (from
     the first batch), ``restart_below`` (codes whose moving count is below it restart at a latent of the batch),
     ``decay``, ``commitment``.
     """
 
     def __init__(self, feature_dim: int, config: VQConfig | DirectionalConfig) -> None:
-        super().__init__(feature_dim, config.dim, config.size)
+        super().__init__(feature_dim, config)
         self.inner = vector_quantize(config, config.dim, config.size)
 
     def codebook(self) -> Tensor:
@@ -75,11 +114,23 @@ class LibraryVQ(CodebookQuantizer):
         return Learned(codes, indices, loss.sum())
 
 
-class LibrarySimVQ(CodebookQuantizer):
+class DirectionalVQ(LibraryVQ, kinds=("directional",), settings=DirectionalConfig):
+    """DiVeQ (arXiv 2509.26469): z + |e - z| times the direction of e - z plus noise, a codebook learned by gradient;
+    never-used codes are replaced, as the package demands."""
+
+
+@dataclass(frozen=True)
+class SimConfig(CommittedConfig):
+    """SimVQ."""
+
+    kind: Literal["simvq"] = "simvq"
+
+
+class LibrarySimVQ(CodebookQuantizer, kinds=("simvq",), settings=SimConfig):
     """SimVQ (arXiv 2411.02038): a frozen random codebook behind one learned linear map, straight-through."""
 
-    def __init__(self, feature_dim: int, config: LearnedConfig) -> None:
-        super().__init__(feature_dim, config.dim, config.size)
+    def __init__(self, feature_dim: int, config: SimConfig) -> None:
+        super().__init__(feature_dim, config)
         self.inner = library(config.kind).SimVQ(
             dim=config.dim,
             codebook_size=config.size,
@@ -96,7 +147,32 @@ class LibrarySimVQ(CodebookQuantizer):
         return Learned(codes, indices, loss)
 
 
-class BinaryQuantizer(LearnedQuantizer):
+@dataclass(frozen=True)
+class BinaryConfig(QuantizerConfig):
+    """One bit a dimension: 2^d codes."""
+
+    kind: Literal["lfq", "bsq"] = "lfq"
+    dim: Annotated[int, Range(1, 24)] = 0
+    """Dimensions d."""
+    size: Annotated[int, Range(0, 2**24)] = 0
+    """Codes; left out, or 2^dim."""
+    commitment: Weight = 0.25
+    """Weight of the commitment loss."""
+    entropy_weight: Weight = 0.1
+    """Weight of the entropy loss."""
+    temperature: Annotated[float, Range(1e-6, 1e6)] = 1.0
+    """Of the entropy."""
+
+    def check(self) -> None:
+        self.require(self.size in (0, 2**self.dim), "size", f"2^dim ({2**self.dim}) for {self.kind}")
+        object.__setattr__(self, "size", 2**self.dim)
+
+    @classmethod
+    def sized(cls, codes: int, dim: int, levels: Sequence[int], books: Sequence[int]) -> dict[str, Any]:
+        return {"dim": codes.bit_length() - 1}
+
+
+class BinaryQuantizer(LearnedQuantizer, kinds=("lfq", "bsq"), settings=BinaryConfig):
     """One bit a dimension, K = 2^D, no codebook to learn, an entropy loss for balance.
 
     "lfq": lookup-free quantisation, codes in {-1, 1}^D (MAGVIT-v2, arXiv 2310.05737). "bsq": binary spherical

@@ -6,19 +6,35 @@ Letters: B batch, N tokens, D code dimensions, K codebook size, H hidden channel
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sqcodec.config.compared import GritConfig, LearnedConfig
-from sqcodec.quantizers.learned import CodebookQuantizer, Learned, assign, random_codes, straight_through, vq_loss
+from sqcodec.quantizers.compared.learned import (
+    CodebookQuantizer,
+    CommittedConfig,
+    Learned,
+    assign,
+    random_codes,
+    straight_through,
+    vq_loss,
+)
 
 HIDDEN = 64
 """Channels H inside the maps."""
 
 
-class MappedVQ(CodebookQuantizer):
+@dataclass(frozen=True)
+class MappedConfig(CommittedConfig):
+    """TransVQ, FVQ."""
+
+    kind: Literal["transvq", "fvq"] = "transvq"
+
+
+class MappedVQ(CodebookQuantizer, kinds=("transvq", "fvq"), settings=MappedConfig):
     """Codes T(E): nearest code, straight-through gradient, and the loss of VQ-VAE (arXiv 1711.00937, eq. 3).
 
     "transvq": TransVQ (arXiv 2602.18896), T a light transformer over the codes. "fvq": FVQ with its VQBridge
@@ -28,8 +44,8 @@ class MappedVQ(CodebookQuantizer):
     1810.00825), so that its cost grows with K and not with K².
     """
 
-    def __init__(self, feature_dim: int, config: LearnedConfig) -> None:
-        super().__init__(feature_dim, config.dim, config.size)
+    def __init__(self, feature_dim: int, config: MappedConfig) -> None:
+        super().__init__(feature_dim, config)
         self.commitment = config.commitment
         self.base = nn.Parameter(random_codes(config.size, config.dim))
         maps: dict[str, type[nn.Module]] = {"transvq": CodeTransformer, "fvq": Bridge}
@@ -45,7 +61,18 @@ class MappedVQ(CodebookQuantizer):
         return Learned(straight_through(codes, latents), indices, vq_loss(latents, codes, self.commitment))
 
 
-class GritVQ(CodebookQuantizer):
+@dataclass(frozen=True)
+class GritConfig(CommittedConfig):
+    """GRIT-VQ."""
+
+    kind: Literal["gritvq"] = "gritvq"
+    transform: Literal["linear", "low_rank", "mlp"] = "linear"
+    """Of the codebook."""
+    radius: Literal["identity", "log", "sqrt", "tanh"] = "identity"
+    """The radius function f."""
+
+
+class GritVQ(CodebookQuantizer, kinds=("gritvq",), settings=GritConfig):
     """GRIT-VQ (arXiv 2602.01140): the radius of the step to the nearest code carries the gradient.
 
     Forward, the nearest code e exactly; backward, that of z + r u with u = sg[(e - z) / |e - z|] and r = f(|e - z|),
@@ -58,7 +85,7 @@ class GritVQ(CodebookQuantizer):
     """
 
     def __init__(self, feature_dim: int, config: GritConfig) -> None:
-        super().__init__(feature_dim, config.dim, config.size)
+        super().__init__(feature_dim, config)
         self.commitment, self.radius = config.commitment, config.radius
         self.register_buffer("base", random_codes(config.size, config.dim))
         self.transform = CodeMap(config.dim, config.transform)

@@ -7,13 +7,36 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sqcodec.config.quantizer import Dimensions, QuantizerConfig, Size
 from sqcodec.quantizers.base import Quantizer, QuantizerOutput
 from sqcodec.quantizers.vector import nearest_codes
+from sqcodec.tables import Range
+
+Weight = Annotated[float, Range(0, 1e6)]
+
+
+@dataclass(frozen=True)
+class CodebookConfig(QuantizerConfig):
+    """Settings of one codebook of vectors."""
+
+    dim: Dimensions = 0
+    """Dimensions d of a code vector."""
+    size: Size = 0
+    """Codes K."""
+
+
+@dataclass(frozen=True)
+class CommittedConfig(CodebookConfig):
+    """One codebook of vectors, with the loss of VQ-VAE."""
+
+    commitment: Weight = 0.25
+    """Weight of the commitment loss."""
 
 
 @dataclass
@@ -53,8 +76,8 @@ class LearnedQuantizer(Quantizer):
 class CodebookQuantizer(LearnedQuantizer):
     """One codebook of K codes; the token is the nearest code."""
 
-    def __init__(self, feature_dim: int, code_dim: int, codebook_size: int) -> None:
-        super().__init__(feature_dim, code_dim, (codebook_size,))
+    def __init__(self, feature_dim: int, config: CodebookConfig) -> None:
+        super().__init__(feature_dim, config.dim, (config.size,))
 
     @abstractmethod
     def codebook(self) -> Tensor:

@@ -10,23 +10,73 @@ Letters: B batch, N tokens, D code dimensions, Q codebooks, Kq codes of a codebo
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sqcodec.config.compared import MultiScaleConfig, SeveralConfig
+from sqcodec.config.quantizer import Dimensions, Levels
 from sqcodec.quantizers.base import join_digits, split_digits
-from sqcodec.quantizers.learned import Learned, LearnedQuantizer
-from sqcodec.quantizers.library import vector_quantize
+from sqcodec.quantizers.compared.learned import Learned, LearnedQuantizer
+from sqcodec.quantizers.compared.library import MovingConfig, vector_quantize
 from sqcodec.quantizers.vector import nearest_codes
+from sqcodec.tables import Length, Range
+
+
+@dataclass(frozen=True)
+class BooksConfig(MovingConfig):
+    """Settings of several codebooks."""
+
+    several: ClassVar[bool] = True
+
+    levels: Levels = ()
+    """Codes of each codebook."""
+    dim: Dimensions = 0
+    """Dimensions d of a code vector, or of all together (pvq)."""
+
+    @classmethod
+    def sized(cls, codes: int, dim: int, levels: Sequence[int], books: Sequence[int]) -> dict[str, Any]:
+        return {"levels": books, "dim": dim}
+
+
+@dataclass(frozen=True)
+class SeveralConfig(BooksConfig):
+    """Several codebooks: residual (rvq) or one for each part of the vector (pvq)."""
+
+    kind: Literal["rvq", "pvq"] = "rvq"
+
+    def check(self) -> None:
+        super().check()
+        self.require(self.kind != "pvq" or self.dim % len(self.levels) == 0, "dim",
+                     f"a multiple of the number of codebooks ({len(self.levels)})")
+
+
+@dataclass(frozen=True)
+class MultiScaleConfig(BooksConfig):
+    """Residual codebooks at several rates."""
+
+    kind: Literal["msrvq"] = "msrvq"
+    strides: Annotated[tuple[Annotated[int, Range(1, 1024)], ...], Length(1, 64)] = ()
+    """Tokens that share a code of each codebook, such as [2, 1]."""
+
+    def check(self) -> None:
+        super().check()
+        self.require(len(self.strides) == len(self.levels), "strides",
+                     f"one number of tokens for each of {len(self.levels)} codebooks")
+
+    @property
+    def token_bits(self) -> float:
+        return sum(math.log2(size) / stride for size, stride in zip(self.levels, self.strides, strict=True))
 
 
 class SeveralCodebooks(LearnedQuantizer):
     """Q codebooks of ``quantizer.levels`` codes, each a VQ of moving averages."""
 
-    def __init__(self, feature_dim: int, config: SeveralConfig | MultiScaleConfig, widths: list[int]) -> None:
+    def __init__(self, feature_dim: int, config: BooksConfig, widths: list[int]) -> None:
         super().__init__(feature_dim, config.dim, config.levels)
         self.books = nn.ModuleList(
             vector_quantize(config, width, size)
@@ -43,7 +93,7 @@ class SeveralCodebooks(LearnedQuantizer):
         return nearest_codes(latents.flatten(0, -2), self.codes_of(book)).unflatten(0, latents.shape[:-1])
 
 
-class ResidualVQ(SeveralCodebooks):
+class ResidualVQ(SeveralCodebooks, kinds=("rvq",), settings=SeveralConfig):
     """Residual VQ: each codebook codes what those before left (SoundStream, arXiv 2107.03312, section III-C)."""
 
     def __init__(self, feature_dim: int, config: SeveralConfig) -> None:
@@ -76,7 +126,7 @@ class ResidualVQ(SeveralCodebooks):
                    self.codes_of(0)[digits[..., 0]])
 
 
-class ProductVQ(SeveralCodebooks):
+class ProductVQ(SeveralCodebooks, kinds=("pvq",), settings=SeveralConfig):
     """Product VQ: the latent is cut into Q parts, each with a codebook (Jégou et al. 2011; arXiv 1910.05453)."""
 
     def __init__(self, feature_dim: int, config: SeveralConfig) -> None:
@@ -103,7 +153,7 @@ class ProductVQ(SeveralCodebooks):
         return torch.cat([self.codes_of(book)[digits[..., book]] for book in range(len(self.books))], -1)
 
 
-class MultiScaleVQ(SeveralCodebooks):
+class MultiScaleVQ(SeveralCodebooks, kinds=("msrvq",), settings=MultiScaleConfig):
     """Multi-scale residual VQ: codebook q codes the mean residual of Sq tokens at a time (SNAC, arXiv 2410.14411).
 
     A code that Sq tokens share is the digit of the first of them; in the others that digit is 0 and means nothing.

@@ -5,23 +5,39 @@ Letters: B batch, N tokens, M points, D code dimensions, K codebook size.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sqcodec.config.compared import NonStationaryConfig
-from sqcodec.quantizers.learned import (
+from sqcodec.quantizers.compared.learned import (
     CodebookQuantizer,
     Learned,
+    Weight,
     assign,
     random_codes,
     squared_distances,
     straight_through,
 )
+from sqcodec.quantizers.compared.stochastic import AnnealedConfig
 from sqcodec.sharding import gather_rows
+from sqcodec.tables import Range
 
 
-class NonStationaryVQ(CodebookQuantizer):
+@dataclass(frozen=True)
+class NonStationaryConfig(AnnealedConfig):
+    """NSVQ."""
+
+    kind: Literal["nsvq"] = "nsvq"
+    decay: Annotated[float, Range(0, 0.999999)] = 0.99
+    """Of the moving averages."""
+    commitment: Weight = 0.25
+    """Weight of the commitment loss."""
+
+
+class NonStationaryVQ(CodebookQuantizer, kinds=("nsvq",), settings=NonStationaryConfig):
     """NSVQ (arXiv 2602.18896): the drift of the encoder is passed on to codes that were not selected by a kernel.
 
     The full text was not available; our reading of the abstract: a selected code moves by (1 - decay) towards the mean
@@ -34,7 +50,7 @@ class NonStationaryVQ(CodebookQuantizer):
     steps: Tensor
 
     def __init__(self, feature_dim: int, config: NonStationaryConfig) -> None:
-        super().__init__(feature_dim, config.dim, config.size)
+        super().__init__(feature_dim, config)
         self.options = config
         self.register_buffer("codes", random_codes(config.size, config.dim))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))

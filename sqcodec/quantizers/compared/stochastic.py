@@ -9,15 +9,41 @@ Letters: B batch, N tokens, D code dimensions, K codebook size.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sqcodec.config.compared import AnnealedConfig
-from sqcodec.quantizers.learned import CodebookQuantizer, Learned, random_codes, squared_distances
+from sqcodec.quantizers.compared.learned import (
+    CodebookConfig,
+    CodebookQuantizer,
+    Learned,
+    Weight,
+    random_codes,
+    squared_distances,
+)
 from sqcodec.sharding import shared_mean, shared_rand
+from sqcodec.tables import Range
+
+Temperature = Annotated[float, Range(1e-6, 1e6)]
+
+
+@dataclass(frozen=True)
+class AnnealedConfig(CodebookConfig):
+    """Settings of a codebook with a temperature that falls with the steps."""
+
+    temperature: Temperature = 1.0
+    """Of drawing codes, or of the kernel."""
+    final_temperature: Temperature = 0.1
+    """Where it ends, geometrically, after ``anneal_steps``."""
+    anneal_steps: Annotated[int, Range(0, 10**9)] = 200
+
+    def annealed(self, step: int) -> float:
+        """The temperature of a step."""
+        share = min(1.0, step / max(1, self.anneal_steps))
+        return self.temperature * (self.final_temperature / self.temperature) ** share
 
 
 class StochasticQuantizer(CodebookQuantizer):
@@ -26,7 +52,7 @@ class StochasticQuantizer(CodebookQuantizer):
     steps: Tensor
 
     def __init__(self, feature_dim: int, config: AnnealedConfig) -> None:
-        super().__init__(feature_dim, config.dim, config.size)
+        super().__init__(feature_dim, config)
         self.options: Any = config
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
@@ -42,7 +68,16 @@ class StochasticQuantizer(CodebookQuantizer):
         return one_hot + (soft - soft.detach()), indices
 
 
-class StochasticVQ(StochasticQuantizer):
+@dataclass(frozen=True)
+class StochasticConfig(AnnealedConfig):
+    """SQ-VAE and GM-VQ."""
+
+    kind: Literal["sqvae", "gmvq"] = "sqvae"
+    prior_weight: Weight = 0.01
+    """Of the terms that come from the evidence bound."""
+
+
+class StochasticVQ(StochasticQuantizer, kinds=("sqvae",), settings=StochasticConfig):
     """SQ-VAE (arXiv 2205.07547), the layer of HQ-VAE (arXiv 2401.00365): p(k | z) ~ exp(-|z - e_k|² / 2 s²).
 
     The variance s² is learned and shrinks by itself as codes and latents come together; the decoder sees the
@@ -72,7 +107,7 @@ class StochasticVQ(StochasticQuantizer):
         return Learned(codes, indices, self.options.prior_weight * loss, metrics)
 
 
-class GaussianMixtureVQ(StochasticQuantizer):
+class GaussianMixtureVQ(StochasticQuantizer, kinds=("gmvq",), settings=StochasticConfig):
     """GM-VQ (arXiv 2410.10180): codes are means of a Gaussian mixture with a variance each.
 
     Codes are drawn one-hot (straight-through Gumbel-softmax) from p(c | z). Loss (ALBO): E[|z - mu_c|² / 2 s_c² +
@@ -111,7 +146,14 @@ class GaussianMixtureVQ(StochasticQuantizer):
         return energy.argmin(-1)
 
 
-class HyperbolicVQ(StochasticQuantizer):
+@dataclass(frozen=True)
+class HyperbolicConfig(AnnealedConfig):
+    """HyperVQ."""
+
+    kind: Literal["hypervq"] = "hypervq"
+
+
+class HyperbolicVQ(StochasticQuantizer, kinds=("hypervq",), settings=HyperbolicConfig):
     """HyperVQ (arXiv 2403.13015): codes are decided by hyperbolic logistic regression, not by distance.
 
     Latents are mapped to the Poincaré ball; the logit of code k is the signed distance to a hyperplane with unit

@@ -6,16 +6,18 @@ Letters: B batch, N tokens, M points, C feature channels, D code dimensions, K c
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from sqcodec.config.compared import CodebookConfig
 from sqcodec.quantizers.base import project
-from sqcodec.quantizers.learned import (
+from sqcodec.quantizers.compared.learned import (
     CodebookQuantizer,
+    CommittedConfig,
     Learned,
+    Weight,
     assign,
     random_codes,
     squared_distances,
@@ -23,13 +25,14 @@ from sqcodec.quantizers.learned import (
     vq_loss,
 )
 from sqcodec.sharding import shared_mean, shared_randn
+from sqcodec.tables import Range
 
 
 class LearnedVQ(CodebookQuantizer):
     """A codebook learned by gradient."""
 
-    def __init__(self, feature_dim: int, config: CodebookConfig) -> None:
-        super().__init__(feature_dim, config.dim, config.size)
+    def __init__(self, feature_dim: int, config: CommittedConfig) -> None:
+        super().__init__(feature_dim, config)
         self.options: Any = config
         self.codes = nn.Parameter(random_codes(config.size, config.dim))
 
@@ -37,7 +40,16 @@ class LearnedVQ(CodebookQuantizer):
         return self.codes.float()
 
 
-class VariationalVQ(LearnedVQ):
+@dataclass(frozen=True)
+class VariationalConfig(CommittedConfig):
+    """VAEVQ."""
+
+    kind: Literal["vaevq"] = "vaevq"
+    prior_weight: Weight = 0.01
+    """Of the terms that come from the evidence bound."""
+
+
+class VariationalVQ(LearnedVQ, kinds=("vaevq",), settings=VariationalConfig):
     """VAEVQ (arXiv 2511.06863): a variational latent, coherence and distribution consistency.
 
     Variational latent: z = mu + s n with s from the features too, and the divergence from N(0, 1); evaluation takes mu.
@@ -46,7 +58,7 @@ class VariationalVQ(LearnedVQ):
     not used; our reading of the abstract: the weight's form, and moments for the distance of distributions.
     """
 
-    def __init__(self, feature_dim: int, config: CodebookConfig) -> None:
+    def __init__(self, feature_dim: int, config: CommittedConfig) -> None:
         super().__init__(feature_dim, config)
         self.spread = nn.Linear(feature_dim, config.dim)
         nn.init.zeros_(self.spread.weight)
@@ -69,7 +81,16 @@ class VariationalVQ(LearnedVQ):
         return Learned(straight_through(codes, drawn), indices, loss, metrics)
 
 
-class WassersteinVQ(LearnedVQ):
+@dataclass(frozen=True)
+class WassersteinConfig(CommittedConfig):
+    """VQ-WAE."""
+
+    kind: Literal["vqwae"] = "vqwae"
+    transport_weight: Weight = 1.0
+    """Of the Wasserstein distance."""
+
+
+class WassersteinVQ(LearnedVQ, kinds=("vqwae",), settings=WassersteinConfig):
     """VQ-WAE (arXiv 2302.05917): the Wasserstein distance between uniformly weighted codes and latents is a loss.
 
     Straight-through from the nearest code. The distance is entropic optimal transport by Sinkhorn iterations
@@ -90,7 +111,16 @@ class WassersteinVQ(LearnedVQ):
         return Learned(straight_through(codes, latents), indices, loss, {"transport": transport.detach()})
 
 
-class ConvexVQ(LearnedVQ):
+@dataclass(frozen=True)
+class ConvexConfig(CommittedConfig):
+    """SCQ."""
+
+    kind: Literal["scq"] = "scq"
+    temperature: Annotated[float, Range(1e-6, 1e6)] = 1.0
+    """The pull l to the nearest code."""
+
+
+class ConvexVQ(LearnedVQ, kinds=("scq",), settings=ConvexConfig):
     """SCQ, soft convex quantisation (arXiv 2310.03004): the decoder sees a convex combination of codes.
 
     In training the weights solve min |z - C p|² + l |p - p0|² over the simplex, p0 one-hot at the nearest code;
