@@ -18,6 +18,7 @@ import threading
 from collections.abc import Sequence
 
 from .common import Parser, UsageError, describe, printable
+from .files import PlanError
 
 MODULES = (
     "encode", "decode", "cut", "stream", "export", "bench", "info", "models", "importing",
@@ -59,6 +60,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     parser = build_parser()
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv:
+        parser.print_help()
+        return 0
     arguments = parser.parse_args(argv)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
@@ -68,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             arguments.device = str(pick_device("auto"))
         return arguments.run(arguments)
-    except UsageError as error:
-        print(printable(f"sqcodec {arguments.verb}: {error}"), file=sys.stderr)
+    except (UsageError, PlanError) as error:
+        print(printable(f"{arguments.usage}sqcodec {arguments.verb}: {error}"), file=sys.stderr)
         return 2
     except SystemExit as error:
         if error.code == TERMINATED:  # all is unwound; what Python does to torch at its end takes a second more

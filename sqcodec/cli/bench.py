@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .common import DEFAULT_MODEL, add_device, load_codec, positive
+from .common import add_options, load_codec, positive
 
 if TYPE_CHECKING:
     from sqcodec.codec import Codec
@@ -34,9 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "l3ac need the package of that name.",
         epilog="example: sqcodec bench --threads 2 --peers encodec mimi dac",
     )
-    parser.add_argument("--model", metavar="NAME|FOLDER", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
-    add_device(parser)
-    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="CPU threads; default: 1")
+    add_options(parser, "--model", "--device")
+    add_options(parser, "--threads", default=1, help="CPU threads; default: 1")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of a clip; default: 10")
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="clips at once; default: 1")
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="default: 5")
@@ -47,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--only", metavar="SYSTEM", help="one row of the table, by its name there: what it takes in memory by itself"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    add_options(parser, "--json")
     parser.set_defaults(run=run)
 
 

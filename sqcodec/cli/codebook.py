@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .common import add_device, positive
+from .common import add_options, positive
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -17,12 +17,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="example: sqcodec codebook runs/first --data corpus/manifest.tsv",
     )
     parser.add_argument("run_folder", metavar="RUN", help="run folder of `sqcodec train`")
-    parser.add_argument("--data", metavar="MANIFEST|FOLDER", help="training data (default: as the run had it)")
-    parser.add_argument("--cache", metavar="DIR", help="where decoded audio is kept (default: in the run folder)")
+    add_options(parser, "--data", help="training data; default: as the run had it")
+    add_options(parser, "--cache")
     parser.add_argument("--iterations", type=positive, default=20, metavar="N", help="of K-means; default: 20")
     parser.add_argument("--latents-per-code", type=positive, default=32, metavar="N", help="default: 32")
-    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
-    add_device(parser)
+    add_options(parser, "--threads", "--device")
     parser.set_defaults(run=run)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,10 +33,39 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of the command line, and of each command."""
+    """A parser of the command line, and of each command. It tells the nearest word for one that it does not know."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{"formatter_class": HelpFormatter, **options})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Of a command, all there are, so that an unknown one ends with the usage of the command it was given to."""
+        found, left = super().parse_known_args(args, namespace)
+        if self._subparsers is None:
+            if left:
+                unknown = next((text for text in left if text.startswith("-")), left[0]).partition("=")[0]
+                self.error(f"unrecognized arguments: {' '.join(left)}{nearest(unknown, self._option_string_actions)}")
+            found.usage = self.format_usage()
+        return found, left
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            hint = nearest(str(value), map(str, action.choices))
+            raise argparse.ArgumentError(action, f"'{value}' is none of: {', '.join(map(str, action.choices))}{hint}")
+
+
+def nearest(text: str, known: Iterable[str]) -> str:
+    """" (did you mean 'encode'?)", or nothing."""
+    found = difflib.get_close_matches(text, list(known), n=1, cutoff=0.6)
+    return f" (did you mean '{found[0]}'?)" if found else ""
+
+
+class Renamed(argparse.Action):
+    """The spelling of before: it works for one version, with a hint at the new one (`const`)."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        print(f"sqcodec: note: {option} is now {self.const}, and goes with the next version", file=sys.stderr)
+        setattr(namespace, self.dest, values)
 
 
 class UsageError(Exception):
@@ -128,35 +158,58 @@ def add_rate_options(parser: argparse.ArgumentParser, required: bool = False) ->
 
 
 def add_coding_options(parser: argparse.ArgumentParser, default_model: str | None) -> None:
-    """--model, --device, --threads, --precision, --compile, --force, --json, --quiet."""
-    help_model = "a model's name (`sqcodec models`) or folder; default: "
-    parser.add_argument(
-        "--model",
-        metavar="NAME|FOLDER",
-        default=default_model,
-        help=help_model + (default_model or "the model that the .sqc file names"),
-    )
-    add_device(parser)
-    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
-    parser.add_argument(
-        "--precision",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="of the large layers; bfloat16 is faster where the processor has it, and not exactly the same",
-    )
+    """What `encode` and `decode` share."""
+    add_options(parser, "--model", default=default_model,
+                help=f"a model's name (`sqcodec models`) or folder; default: "
+                f"{default_model or 'the model that the .sqc file names'}")  # fmt: skip
+    add_options(parser, "--device", "--threads", "--precision")
     parser.add_argument(
         "--compile", action="store_true",
         help="compile the activations of a published model: seconds the first time, then a tenth faster; same tokens",
     )  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="overwrite existing files")
-    parser.add_argument("--json", action="store_true", help="one JSON object per file on stdout")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    add_options(parser, "--force", "--json", "--quiet")
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """--device. `main` puts a real device in the place of "auto"."""
-    text = "cpu, cuda, cuda:1, ..., or auto: the GPU where there is one; default: cpu"
-    parser.add_argument("--device", default="cpu", help=text)
+def add_options(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:
+    """Options that mean the same everywhere, by name; `changes` to what argparse is told of them."""
+    for name in names:
+        parser.add_argument(*(["-o", name] if name == "--out" else ["-q", name] if name == "--quiet" else [name]),
+                            **_shared()[name] | changes)  # fmt: skip
+
+
+def _shared() -> dict[str, dict[str, Any]]:
+    return {
+        "--model": {"metavar": "NAME|FOLDER", "default": DEFAULT_MODEL, "help": f"default: {DEFAULT_MODEL}"},
+        "--out": {"metavar": "DIR", "required": True},
+        # `main` puts a real device in the place of "auto"
+        "--device": {"default": "cpu",
+                     "help": "cpu, cuda, cuda:1, ..., or auto: the GPU where there is one; default: cpu"},
+        "--threads": {"type": positive, "metavar": "N", "help": "CPU threads; default: all cores"},
+        "--jobs": {"type": positive, "metavar": "N", "help": "processes; default: all cores"},
+        "--precision": {"choices": ("float32", "bfloat16"), "default": "float32",
+                        "help": "of the large layers; bfloat16 is faster where the processor has it, and not exactly "
+                        "the same"},
+        "--split": {"metavar": "NAME", "help": "only this split of the manifest"},
+        "--set": {"action": "append", "default": [], "metavar": "KEY=VALUE", "help": "override a recipe entry"},
+        "--data": {"metavar": "MANIFEST|FOLDER", "help": "manifest (.tsv, .jsonl) or folder of audio"},
+        "--cache": {"metavar": "DIR", "help": "where decoded audio is kept; default: in the run folder"},
+        "--force": {"action": "store_true", "help": "overwrite existing files"},
+        "--json": {"action": "store_true", "help": "JSON on stdout: an object for each file or row"},
+        "--quiet": {"action": "store_true", "help": "no progress"},
+    }  # fmt: skip
+
+
+def add_corpus(parser: argparse.ArgumentParser, help: str = "manifest (.tsv, .jsonl) or folder of audio") -> None:
+    """The corpus, first or behind --data; `corpus` reads it."""
+    parser.add_argument("corpus", nargs="?", metavar="MANIFEST|FOLDER", help=help)
+    add_options(parser, "--data", help="the same, as an option")
+
+
+def corpus(arguments: argparse.Namespace) -> str:
+    """What `add_corpus` asked for. Raises UsageError for none and for two."""
+    if (arguments.corpus is None) == (arguments.data is None):
+        raise UsageError("name a MANIFEST or FOLDER, first or behind --data, and one of them")
+    return arguments.corpus or arguments.data
 
 
 def positive(text: str) -> int:

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import Coded, Progress, UsageError, add_rate_options, binary_stdout, run_jobs
-from .files import CODE_EXTENSION, PIPE, Job, PlanError, plan
+from .common import Coded, Progress, UsageError, add_options, add_rate_options, binary_stdout, run_jobs
+from .files import CODE_EXTENSION, PIPE, Job, plan
 
 if TYPE_CHECKING:
     from sqcodec.container import CodeHeader
@@ -26,17 +26,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "  sqcodec cut in.sqc - --kbps 1.5 | sqcodec decode - out.wav",
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders, globs, or - for stdin")
-    parser.add_argument(
-        "-o",
-        "--out",
-        metavar="PATH",
+    add_options(
+        parser, "--out", required=False, metavar="PATH",
         help="folder for the new files, mirroring the input folders; or the file (or -) for one input. Of two "
         "arguments the second one is the output",
-    )
+    )  # fmt: skip
     add_rate_options(parser, required=True)
-    parser.add_argument("--force", action="store_true", help="overwrite existing files")
-    parser.add_argument("--json", action="store_true", help="one JSON object per file on stdout")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    add_options(parser, "--force", "--json", "--quiet")
     parser.set_defaults(run=run)
 
 
@@ -47,11 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         inputs, out = inputs[:1], inputs[1]
     if out is None and inputs != [PIPE]:
         raise UsageError("name the output: sqcodec cut IN OUT, or --out FOLDER for several inputs")
-    try:
-        suffixes = [CODE_EXTENSION]
-        jobs = plan(inputs, out, wanted=suffixes, suffix=CODE_EXTENSION, output_suffixes=suffixes)
-    except PlanError as error:
-        raise UsageError(str(error)) from None
+    suffixes = [CODE_EXTENSION]
+    jobs = plan(inputs, out, wanted=suffixes, suffix=CODE_EXTENSION, output_suffixes=suffixes)
     return run_jobs(jobs, arguments, lambda job, progress: cut_file(job, progress, arguments))
 
 

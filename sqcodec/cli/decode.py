@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, BinaryIO
 from .common import (
     Coded,
     Progress,
-    UsageError,
     add_coding_options,
+    add_options,
     binary_stdout,
     load_codec,
     run_jobs,
 )
-from .files import CODE_EXTENSION, PIPE, Job, PlanError, plan
+from .files import CODE_EXTENSION, PIPE, Job, plan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,13 +40,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "  sqcodec decode in.sqc - | aplay",
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders, globs, or - for stdin")
-    parser.add_argument(
-        "-o",
-        "--out",
-        metavar="PATH",
+    add_options(
+        parser, "--out", required=False, metavar="PATH",
         help="folder for the audio files, mirroring the input folders; or the file (or -) for one input; "
         "default: beside each input. A second argument with an audio extension is the output file",
-    )
+    )  # fmt: skip
     parser.add_argument("--format", choices=FORMATS, default="wav", help="of outputs that are not named")
     parser.add_argument("--subtype", help="of the samples: PCM_16 (default), PCM_24, FLOAT, ...")
     parser.add_argument(
@@ -65,17 +63,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Decode all inputs; exit status."""
-    try:
-        jobs = plan(
-            arguments.inputs,
-            arguments.out,
-            wanted=[CODE_EXTENSION],
-            suffix=f".{arguments.format}",
-            output_suffixes=[f".{name}" for name in FORMATS],
-            opposite="encode",
-        )
-    except PlanError as error:
-        raise UsageError(str(error)) from None
+    jobs = plan(
+        arguments.inputs,
+        arguments.out,
+        wanted=[CODE_EXTENSION],
+        suffix=f".{arguments.format}",
+        output_suffixes=[f".{name}" for name in FORMATS],
+        opposite="encode",
+    )
     codecs = _Codecs(arguments)
     return run_jobs(jobs, arguments, lambda job, progress: decode_file(codecs, job, progress, arguments))
 

@@ -12,8 +12,8 @@ from .common import (
     DEFAULT_MODEL,
     Coded,
     Progress,
-    UsageError,
     add_coding_options,
+    add_options,
     add_rate_options,
     binary_stdout,
     code_header,
@@ -22,7 +22,7 @@ from .common import (
     load_codec,
     report_failure,
 )
-from .files import CODE_EXTENSION, PIPE, Job, PlanError, plan
+from .files import CODE_EXTENSION, PIPE, Job, plan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,13 +43,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "  ffmpeg -i talk.mp4 -f wav - | sqcodec encode - talk.sqc",
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders, globs, or - for stdin")
-    parser.add_argument(
-        "-o",
-        "--out",
-        metavar="PATH",
+    add_options(
+        parser, "--out", required=False, metavar="PATH",
         help="folder for the .sqc files, mirroring the input folders; or the file (or -) for one input; "
         "default: beside each input. A second argument that ends in .sqc is the output file",
-    )
+    )  # fmt: skip
     parser.add_argument("--allow-cut", action="store_true", help="code what is there of a file that was cut off")
     add_rate_options(parser)
     parser.add_argument(
@@ -66,17 +64,14 @@ def run(arguments: argparse.Namespace) -> int:
     from sqcodec.audio import SUFFIXES
     from sqcodec.entropy.blocks import needed_symbols
 
-    try:
-        jobs = plan(
-            arguments.inputs,
-            arguments.out,
-            wanted=SUFFIXES,
-            suffix=CODE_EXTENSION,
-            output_suffixes=[CODE_EXTENSION],
-            opposite="decode",
-        )
-    except PlanError as error:
-        raise UsageError(str(error)) from None
+    jobs = plan(
+        arguments.inputs,
+        arguments.out,
+        wanted=SUFFIXES,
+        suffix=CODE_EXTENSION,
+        output_suffixes=[CODE_EXTENSION],
+        opposite="decode",
+    )
     hopeless = [job for job in jobs if job.problem]
     failures = sum(report_failure(job, ValueError(job.problem), arguments) for job in hopeless)
     if failures == len(jobs):  # the model takes a second or two

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import DEFAULT_MODEL, UsageError, positive
+from .common import DEFAULT_MODEL, UsageError, add_options, positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,12 +31,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="example: sqcodec entropy train runs/first/model --data corpus/manifest.tsv --split train --hours 4",
     )
     _add_data(train)
-    train.add_argument("--out", metavar="FILE", help="default: entropy.safetensors in the model's folder")
-    train.add_argument("--force", action="store_true", help="overwrite a predictor that is there")
+    add_options(train, "--out", required=False, metavar="FILE",
+                help="default: entropy.safetensors in the model's folder")  # fmt: skip
+    add_options(train, "--force", help="overwrite a predictor that is there")
     train.add_argument("--steps", type=positive, default=2000, metavar="N", help="default: 2000")
     train.add_argument("--units", type=positive, default=192, metavar="N", help="of the state; default: 192")
     train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--threads", type=positive, default=1, metavar="N", help="CPU threads; default: 1")
+    add_options(train, "--threads", default=1, help="CPU threads; default: 1")
     train.add_argument(
         "--hold-out", metavar="SPEAKER,...", help="speakers to measure on; default: about a twentieth of them"
     )
@@ -49,16 +50,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     _add_data(measure)
     measure.add_argument("--predictor", metavar="FILE", help="default: the model's")
-    measure.add_argument("--json", action="store_true", help="one JSON object for each rate")
+    add_options(measure, "--json")
     measure.set_defaults(run=run_measure)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, help=f"name or folder; default: {DEFAULT_MODEL}")
-    parser.add_argument(
-        "--data", required=True, metavar="PATH", help="manifest or folder of audio, or a folder of `sqcodec tokens`"
-    )
-    parser.add_argument("--split", help="only this split of a manifest")
+    add_options(parser, "--data", required=True, help="or a folder of `sqcodec tokens`")
+    add_options(parser, "--split")
     parser.add_argument("--hours", type=float, metavar="H", help="at most so much audio, drawn from all of it")
     parser.add_argument("--shortest", type=float, default=0.0, metavar="S", help="leave out what is shorter, s")
 

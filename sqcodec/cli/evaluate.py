@@ -8,12 +8,13 @@ import shlex
 import sys
 from pathlib import Path
 
-from .common import UsageError, add_device, positive, printable
+from .common import Renamed, UsageError, add_options, positive, printable
+from .files import expand_globs
 
 _EXAMPLE = """examples:
   sqcodec evaluate clips/ --model speech-3k --baselines opus:6,codec2:3200 --out report
   sqcodec evaluate clips/ --model many-rates --kbps 1,1.5,2,3 --baselines opus:6 --out report
-  sqcodec evaluate --manifest corpus/manifest.tsv --split test --model runs/a --model runs/b --out report
+  sqcodec evaluate corpus/manifest.tsv --split test --model runs/a --model runs/b --out report
 
 systems for --baselines:
   original  opus:KBPS  opus-wb:KBPS  codec2:MODE  speex:QUALITY  speex-nb:QUALITY  mp3:KBPS  lyra:KBPS
@@ -30,13 +31,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Code, decode, align and score clips; write report.html, report.md and results.json.",
         epilog=_EXAMPLE,
     )
-    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="a folder of audio files to evaluate on")
-    parser.add_argument("--manifest", metavar="FILE", help="a manifest instead, .tsv or .jsonl")
-    parser.add_argument("--split", metavar="NAME", help="only this split of the manifest")
+    parser.add_argument("inputs", nargs="*", metavar="IN", help="audio files, folders, globs; or manifests")
+    add_options(parser, "--data", "--split")
+    parser.add_argument("--manifest", dest="data", action=Renamed, const="--data", help=argparse.SUPPRESS)
     parser.add_argument("--limit", type=positive, metavar="N", help="only N clips, of as many speakers as it can")
-    parser.add_argument(
-        "--model", action="append", default=[], metavar="NAME|FOLDER", help="a model; may be given again"
-    )
+    add_options(parser, "--model", action="append", default=[], help="a model; may be given again")
     parser.add_argument(
         "--kbps",
         default="",
@@ -47,17 +46,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--metrics", default="core", metavar="LIST", help="'core' (default), 'all', or names with commas between"
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="a folder; resumed if it exists")
-    parser.add_argument("--jobs", type=positive, default=0, metavar="N", help="processes; default: all cores")
-    add_device(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    add_options(parser, "--out", type=Path, help="a folder; resumed if it exists")
+    add_options(parser, "--jobs", default=0)
+    add_options(parser, "--device", "--quiet")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates, writes the reports, prints the table. Exit 1 where a model failed on a clip."""
-    if (arguments.folder is None) == (arguments.manifest is None):
-        raise UsageError("name a FOLDER of audio files or a --manifest, one of the two")
+    if bool(arguments.inputs) == bool(arguments.data):
+        raise UsageError("name audio files, folders or manifests, first or behind --data, one of the two")
     from sqcodec.evaluation.extras import require
 
     for package in ("scipy", "matplotlib", "jinja2"):
@@ -76,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not systems:
         raise UsageError("nothing to evaluate: give --model, --baselines or both")
     options = Options(
-        source=arguments.manifest or arguments.folder,
+        source=expand_globs(arguments.inputs) or arguments.data,
         systems=systems,
         out=arguments.out,
         split=arguments.split,

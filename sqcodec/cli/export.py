@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from .common import DEFAULT_MODEL, load_codec
+from .common import add_options, load_codec
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -23,9 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("format", choices=("onnx", "transformers"))
     parser.add_argument("folder", metavar="FOLDER", help="where to write")
-    parser.add_argument("--model", metavar="NAME|FOLDER", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
-    parser.add_argument("--force", action="store_true", help="overwrite existing files")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    add_options(parser, "--model", "--force", "--json")
     parser.set_defaults(run=run)
 
 

@@ -79,6 +79,17 @@ def plan(
     return jobs
 
 
+def expand_globs(inputs: list[str]) -> list[str]:
+    """Inputs with what matches in the place of each glob. PlanError where nothing does."""
+    found = []
+    for name in inputs:
+        matches = sorted(glob.glob(name, recursive=True)) if _is_glob(name) else [name]
+        if not matches:
+            raise PlanError(f"{name}: no file matches")
+        found += matches
+    return found
+
+
 def _check_last(name: str, wanted: frozenset[str], output_suffixes: frozenset[str]) -> None:
     """The last of several inputs may be meant as the output: PlanError before anything is written elsewhere."""
     path = Path(name)

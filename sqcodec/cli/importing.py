@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import UsageError
+from .common import UsageError, add_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     parser.add_argument("--as", dest="name", required=True, metavar="NAME", help="name to give the model")
     parser.add_argument("--config", metavar="TOML|NAME", help="the authors' TOML, or a published model's name")
-    parser.add_argument("--force", action="store_true", help="replace a model of this name")
+    add_options(parser, "--force", help="replace a model of this name")
     parser.set_defaults(run=run)
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .common import describe, printable
+from .common import add_options, describe, printable
 from .files import CODE_EXTENSION, PIPE
 
 
@@ -21,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Print what .sqc files (checked as a whole), audio files and models say of themselves.",
     )
     parser.add_argument("items", nargs="+", metavar="ITEM", help="a file, a model's name or folder, or -")
-    parser.add_argument("--json", action="store_true", help="one JSON object per item")
+    add_options(parser, "--json")
     parser.set_defaults(run=run)
 
 

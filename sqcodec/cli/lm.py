@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .common import UsageError, add_device, positive, printable
+from .common import UsageError, add_options, printable
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -25,10 +25,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="example: sqcodec lm train tokens/ --out runs/lm --set steps=2000 --set hidden_size=256",
     )
     train.add_argument("tokens", metavar="TOKENS", help="folder of `sqcodec tokens`")
-    train.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
-    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of the recipe")
-    train.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
-    add_device(train)
+    add_options(train, "--out", help="run folder")
+    add_options(train, "--set", "--threads", "--device")
     train.set_defaults(run=run_train)
 
     speak = actions.add_parser(
@@ -38,8 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="example: sqcodec lm continue runs/lm talk.wav talk_on.wav --prompt-seconds 3 --seconds 7",
     )
     speak.add_argument("run_folder", metavar="RUN")
-    speak.add_argument("inputs", nargs="+", metavar="IN", help="recordings, then the output: a wav, or a folder")
-    speak.add_argument("--model", metavar="NAME|FOLDER", help="the codec; default: the one that the run names")
+    speak.add_argument("inputs", nargs="+", metavar="IN", help="recordings")
+    add_options(speak, "--out", required=False, metavar="PATH", help="a wav, or a folder; default: the last argument")
+    add_options(speak, "--model", default=None, help="the codec; default: the one that the run names")
     speak.add_argument("--prompt-seconds", type=float, default=3.0, metavar="S", help="default: 3")
     speak.add_argument("--seconds", type=float, default=7.0, metavar="S", help="to add; default: 7")
     speak.add_argument("--temperature", type=float, default=0.9, help="default: 0.9")
@@ -52,8 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="also write what the recordings really said there, to DIR/real, DIR/coded and DIR/shuffled (see judge)",
     )
-    speak.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
-    speak.add_argument("--force", action="store_true", help="overwrite existing files")
+    add_options(speak, "--threads", "--force")
     speak.set_defaults(run=run_continue)
 
     judge = actions.add_parser(
@@ -65,7 +63,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="example: sqcodec lm judge real/ coded/ continued/",
     )
     judge.add_argument("folders", nargs="+", metavar="FOLDER")
-    judge.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    add_options(judge, "--json")
     judge.set_defaults(run=run_judge)
 
 
@@ -107,9 +105,9 @@ def run_continue(arguments: argparse.Namespace) -> int:
         from sqcodec.lm.train import load_lm
     except ModuleNotFoundError as error:
         raise ImportError(f"sqcodec lm needs the package '{error.name}': pip install 'sqcodec[lm]'") from None
-    if len(arguments.inputs) < 2:
+    *sources, out = arguments.inputs + ([arguments.out] if arguments.out else [])
+    if not sources:
         raise UsageError("give the recordings, then the output: a wav, or a folder")
-    *sources, out = arguments.inputs
     if len(sources) > 1 and Path(out).suffix:
         raise UsageError(f"{len(sources)} recordings do not go into the one file {out}: name a folder")
     targets = {source: Path(out) if Path(out).suffix else Path(out) / f"{Path(source).stem}.wav" for source in sources}

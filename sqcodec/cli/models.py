@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from .common import add_options
+
 if TYPE_CHECKING:
     from sqcodec.registry import ModelInfo
 
@@ -17,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="list the models that are installed",
         description="List the models that ship with the package and those that were imported.",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object per model")
+    add_options(parser, "--json")
     parser.set_defaults(run=run)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .common import UsageError, positive, printable
+from .common import UsageError, add_corpus, add_options, corpus, printable
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -18,14 +18,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "is the text file beside it.",
         epilog="example: sqcodec prepare recordings --out recordings/manifest.jsonl --validation 0.02",
     )
-    parser.add_argument("folder", help="folder of audio, searched with its subfolders")
-    parser.add_argument("--out", required=True, metavar="FILE.jsonl", help="manifest to write")
+    add_corpus(parser, "folder of audio, searched with its subfolders")
+    add_options(parser, "--out", metavar="FILE.jsonl", help="manifest to write")
     parser.add_argument("--validation", type=float, default=0.0, metavar="SHARE", help="of the speakers; default: 0")
     parser.add_argument("--test", type=float, default=0.0, metavar="SHARE", help="of the speakers; default: 0")
     parser.add_argument("--shortest", type=float, default=0.1, metavar="SECONDS", help="default: 0.1")
-    parser.add_argument("--jobs", type=positive, default=4, metavar="N", help="files read at once; default: 4")
+    add_options(parser, "--jobs", default=4, help="files read at once; default: 4")
     parser.add_argument("--source", default="", help="name of the corpus, noted in each line")
-    parser.add_argument("--force", action="store_true", help="overwrite an existing manifest")
+    add_options(parser, "--force")
     parser.set_defaults(run=run)
 
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sqcodec.data.prepare import examine_folder, manifest_line, split_of, transcript
     from sqcodec.files import write_atomically
 
-    folder, out = Path(arguments.folder), Path(arguments.out)
+    folder, out = Path(corpus(arguments)), Path(arguments.out)
     shares = {"validation": arguments.validation, "test": arguments.test}
     if min(shares.values()) < 0 or sum(shares.values()) >= 1:
         raise UsageError("--validation and --test are shares of 0 or more, together below 1")

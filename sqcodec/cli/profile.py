@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from .common import DEFAULT_MODEL, add_device, positive
+from .common import add_options
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -13,13 +13,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "profile", help="parameters, multiply-accumulates, speed, memory and latency of a model"
     )
-    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|FOLDER", help=f"default: {DEFAULT_MODEL}")
-    add_device(parser)
+    add_options(parser, "--model", "--device", "--json")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of the clip; default: 10")
-    parser.add_argument(
-        "--threads", type=positive, action="append", metavar="N", help="may be given again; default: 1 and all cores"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    add_options(parser, "--threads", action="append", help="may be given again; default: 1 and all cores")
     parser.set_defaults(run=run)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from .common import add_options
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
@@ -15,8 +17,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="example: sqcodec recipes --copy base --out my_recipes",
     )
     parser.add_argument("--copy", metavar="NAME", help="copy this recipe")
-    parser.add_argument("--out", default=".", metavar="DIR", help="where to; default: this folder")
-    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    add_options(parser, "--out", required=False, default=".", help="where to; default: this folder")
+    add_options(parser, "--force")
     parser.set_defaults(run=run)
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import (
-    DEFAULT_MODEL,
     UsageError,
-    add_device,
+    add_options,
     add_rate_options,
     binary_stdout,
     load_codec,
@@ -44,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--output", choices=FORMATS, default="s16", help="audio on stdout; default: raw 16-bit PCM")
     parser.add_argument("--rate", type=positive, metavar="HZ", help="of raw audio; default: the model's")
     parser.add_argument("--channels", type=positive, default=1, metavar="N", help="of raw audio; default: 1")
-    parser.add_argument("--model", metavar="NAME|FOLDER", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
+    add_options(parser, "--model")
     add_rate_options(parser)
     parser.add_argument(
         "--control",
@@ -52,9 +51,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="a file with a number, kbit/s: the rate from now on, whenever it changes, for a model with several rates",
     )
-    add_device(parser)
-    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="CPU threads; default: 1")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the large layers")
+    add_options(parser, "--device", "--precision")
+    add_options(parser, "--threads", default=1, help="CPU threads; default: 1")
     parser.set_defaults(run=run)
 
 

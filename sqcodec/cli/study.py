@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .common import add_device
+from .common import add_options
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -17,11 +17,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="example: sqcodec study recipes/study.toml --data corpus/manifest.tsv --out runs/study",
     )
     parser.add_argument("study", help="study file (.toml), or the name of an installed one (study)")
-    parser.add_argument("--data", metavar="MANIFEST|FOLDER", help="manifest (.tsv, .jsonl) or folder of audio")
-    parser.add_argument("--out", required=True, metavar="DIR", help="results, tables and plots")
-    parser.add_argument("--cache", metavar="DIR", help="where decoded audio is kept (default: in --out)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe entry")
-    add_device(parser)
+    add_options(parser, "--data")
+    add_options(parser, "--out", help="results, tables and plots")
+    add_options(parser, "--cache", help="where decoded audio is kept; default: in --out")
+    add_options(parser, "--set", "--device")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="run and report these rows only")
     parser.add_argument("--retry", action="store_true", help="run again what failed")
     parser.add_argument("--report-only", action="store_true", help="write tables and plots of what there is")

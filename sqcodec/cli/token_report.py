@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .common import DEFAULT_MODEL, add_device, load_codec, positive
+from .common import DEFAULT_MODEL, add_corpus, add_options, corpus, load_codec, positive
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -17,13 +17,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "gain and light noise, and how well a linear classifier tells speakers. Needs the extra 'lm'.",
         epilog="example: sqcodec token-report corpus.tsv --split test --model speech-3k --model runs/mine",
     )
-    parser.add_argument("manifest", metavar="MANIFEST|FOLDER")
-    parser.add_argument("--model", action="append", metavar="NAME|FOLDER", help=f"repeatable; default: {DEFAULT_MODEL}")
-    parser.add_argument("--split", metavar="NAME", help="only this split of the manifest")
+    add_corpus(parser)
+    add_options(parser, "--model", action="append", default=None, help=f"repeatable; default: {DEFAULT_MODEL}")
+    add_options(parser, "--split")
     parser.add_argument("--clips", type=positive, default=300, metavar="N", help="spread over the corpus; default: 300")
-    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
-    add_device(parser)
-    parser.add_argument("--json", action="store_true", help="all numbers as JSON, in place of the table")
+    add_options(parser, "--threads", "--device", "--json")
     parser.set_defaults(run=run)
 
 
@@ -36,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     require("sklearn", "lm", "token-report")
     from sqcodec.tokens.quality import choose_clips, measure_quality, quality_table
 
-    clips = choose_clips(Path(arguments.manifest), arguments.split, arguments.clips)
+    clips = choose_clips(Path(corpus(arguments)), arguments.split, arguments.clips)
     models = arguments.model or [DEFAULT_MODEL]
     codecs = [load_codec(name, arguments.device, arguments.threads) for name in models]
     found = [measure_quality(codec, clips) for codec in codecs]

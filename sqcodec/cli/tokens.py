@@ -7,7 +7,17 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from .common import TOKEN_MODEL, UsageError, add_device, add_rate_options, positive, printable
+from .common import (
+    TOKEN_MODEL,
+    Renamed,
+    UsageError,
+    add_corpus,
+    add_options,
+    add_rate_options,
+    corpus,
+    positive,
+    printable,
+)
 
 if TYPE_CHECKING:
     from sqcodec.tokens.worker import ShardResult
@@ -22,34 +32,32 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "true lengths. Started again it goes on where it stopped. A clip that cannot be read is reported and skipped; "
         "engine and number of workers do not change the output.",
         epilog="examples:\n  sqcodec tokens corpus.tsv --out tokens --model speech-1k\n"
-        "  sqcodec tokens recordings/ --out tokens --format webdataset --engine ray --workers 32",
+        "  sqcodec tokens recordings/ --out tokens --format webdataset --engine ray --jobs 32",
     )
-    parser.add_argument("manifest", metavar="MANIFEST|FOLDER")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the shards, their card and their index")
+    add_corpus(parser)
+    add_options(parser, "--out", help="folder for the shards, their card and their index")
     parser.add_argument(
         "--format",
         choices=("parquet", "webdataset", "npz", "hf"),
         default="parquet",
         help="default: parquet. All but npz need the extra 'tokens'",
     )
-    parser.add_argument("--model", metavar="NAME|FOLDER", default=TOKEN_MODEL, help=f"default: {TOKEN_MODEL}")
+    add_options(parser, "--model", default=TOKEN_MODEL, help=f"default: {TOKEN_MODEL}")
     add_rate_options(parser)
-    parser.add_argument("--split", metavar="NAME", help="only this split of the manifest")
+    add_options(parser, "--split")
     parser.add_argument(
         "--engine",
         choices=("local", "ray", "serial"),
         default="local",
         help="local: a pool of processes; ray: a Ray cluster (extra 'ray'); serial: this process",
     )
-    parser.add_argument("--workers", type=positive, metavar="N", help="processes of one thread; default: all cores")
+    add_options(parser, "--jobs", help="processes of one thread; default: all cores")
+    parser.add_argument("--workers", dest="jobs", type=positive, action=Renamed, const="--jobs", help=argparse.SUPPRESS)
     parser.add_argument("--part", default="1/1", metavar="I/N", help="this machine's share, of N with one shared DIR")
     parser.add_argument("--shard-clips", type=positive, default=500, metavar="N", help="clips in a shard, at most")
     parser.add_argument("--shard-hours", type=float, default=2.0, metavar="H", help="audio in a shard, about, at most")
     parser.add_argument("--retry-skipped", action="store_true", help="make shards with skipped clips again")
-    add_device(parser)
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--json", action="store_true", help="the totals as JSON on stdout")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no line for each shard")
+    add_options(parser, "--device", "--precision", "--json", "--quiet")
     parser.set_defaults(run=run)
 
 
@@ -84,12 +92,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     totals = tokenize(
-        arguments.manifest,
+        corpus(arguments),
         arguments.out,
         model=arguments.model,
         format=arguments.format,
         engine=arguments.engine,
-        workers=arguments.workers or cores or 1,
+        workers=arguments.jobs or cores or 1,
         split=arguments.split,
         device=arguments.device,
         precision=arguments.precision,

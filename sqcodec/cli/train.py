@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from .common import add_device
+from .common import add_options
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -19,13 +19,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--set train.steps=20000",
     )
     parser.add_argument("recipe", help="recipe file (.toml), or the name of an installed one (sqcodec recipes)")
-    parser.add_argument("--data", metavar="MANIFEST|FOLDER", help="manifest (.tsv, .jsonl) or folder of audio")
-    parser.add_argument("--out", required=True, metavar="DIR", help="run folder")
+    add_options(parser, "--data")
+    add_options(parser, "--out", help="run folder")
     parser.add_argument("--init-from", metavar="MODEL", help="name or folder of a model that a new run starts from")
-    parser.add_argument("--cache", metavar="DIR", help="where decoded audio is kept (default: in the run folder)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe entry")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
-    add_device(parser)
+    add_options(parser, "--cache", "--set", "--threads", "--device")
     parser.set_defaults(run=run)
 
 

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
@@ -35,7 +35,7 @@ class Options:
     `strict`: a system or metric that cannot run is an error rather than left out and reported.
     """
 
-    source: str
+    source: str | Sequence[str]
     systems: list[str]
     out: Path
     split: str | None = None
@@ -198,6 +198,11 @@ def _peaks(
     return {system_key(text): peak for text, peak in found.items()}
 
 
+def _said(source: str | Sequence[str]) -> str:
+    names = [str(source)] if isinstance(source, (str, os.PathLike)) else [str(name) for name in source]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def _results(
     options: Options,
     infos: dict[str, SystemInfo],
@@ -218,7 +223,7 @@ def _results(
     return Results(
         command=options.command,
         created=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        source=options.source if options.split is None else f"{options.source} (split {options.split})",
+        source=_said(options.source) + (f" (split {options.split})" if options.split else ""),
         reference_rate=REFERENCE_RATE,
         versions=versions,
         metrics={name: asdict(known[name]) for name in known if name in metrics},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,21 +30,22 @@ class Utterance:
         return samples.mean(axis=0)
 
 
-def list_utterances(source: str | Path, split: str | None = None, limit: int | None = None) -> list[Utterance]:
-    """The clips of a manifest (TSV, JSONL) or folder, in its order.
+def list_utterances(
+    source: str | Path | Sequence[str | Path], split: str | None = None, limit: int | None = None
+) -> list[Utterance]:
+    """The clips of audio files, folders and manifests (TSV, JSONL), in their order.
 
     Args:
-        source: manifest file or folder of audio. Speakers of a folder are the names of its folders; who speaks in the
-            files right under it is not known.
+        source: one of them, or several. Speakers of a folder are the names of its folders; who speaks in files that
+            are named or right under it is not known.
         split: keep this split only (manifests; a folder has none).
         limit: keep this many: one of each speaker, or of speakers spread evenly over the list where there are more;
             then a second one of those that have two, and so on.
     Raises:
         FileNotFoundError, ValueError: as `read_manifest`; or limit is below 1.
     """
-    clips = read_manifest(source, None if Path(source).is_dir() else split)
-    if Path(source).is_dir():
-        clips = [replace(clip, speaker="") if clip.path.parent == Path(source) else clip for clip in clips]
+    named = [Path(source)] if isinstance(source, (str, Path)) else [Path(one) for one in source]
+    clips = [clip for path in named for clip in _clips(path, split)]
     if limit is not None:
         clips = _spread(clips, limit)
     stems = Counter(_safe(clip.path.stem) for clip in clips)
@@ -58,6 +60,16 @@ def list_utterances(source: str | Path, split: str | None = None, limit: int | N
             name = f"{name}_{taken[name]}"
         utterances.append(Utterance(name, str(clip.path), clip.speaker, clip.source, clip.text))
     return utterances
+
+
+def _clips(path: Path, split: str | None) -> list[Clip]:
+    if path.suffix.lower() in audio.SUFFIXES and not path.is_dir():
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: No such file")
+        return [Clip(path)]
+    if not path.is_dir():
+        return read_manifest(path, split)
+    return [replace(clip, speaker="") if clip.path.parent == path else clip for clip in read_manifest(path)]
 
 
 def _spread(clips: list[Clip], limit: int) -> list[Clip]:
