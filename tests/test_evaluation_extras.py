@@ -14,7 +14,7 @@ from sqcodec.config import ModelConfig
 from sqcodec.evaluation import scorers
 from sqcodec.evaluation.evaluate import Options, evaluate
 from sqcodec.evaluation.extras import MissingExtra, stand_in
-from sqcodec.evaluation.peak import peak_mib
+from sqcodec.evaluation.memory import peak_mib
 from sqcodec.evaluation.recognition import normalise
 from sqcodec.evaluation.report import publish
 from sqcodec.evaluation.scorers import Pair, all_metrics, score, scorers_for

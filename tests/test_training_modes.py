@@ -21,7 +21,6 @@ from sqcodec.config import ModelConfig, quantizer_config
 from sqcodec.losses.resolution import MultiResolutionSTFTLoss
 from sqcodec.losses.waveform import si_sdr_loss
 from sqcodec.losses.weighing import Balancer, limit
-from sqcodec.training.guard import alarms
 from sqcodec.training.loop import Trainer
 from sqcodec.training.objective import Objective
 from sqcodec.training.optimizers import learning_rate
@@ -33,6 +32,7 @@ from sqcodec.training.recipe import (
     Recipe,
     TrainRecipe,
 )
+from sqcodec.training.rollback import alarms
 from sqcodec.training.step import StepOutput
 
 DATA = Path(__file__).parent / "data"
@@ -157,8 +157,8 @@ torch.set_num_threads(1)
 from sqcodec.config import ModelConfig
 from sqcodec.cli import main
 from sqcodec.runs import read_state
-from sqcodec.sharding import gather_rows, world
-from sqcodec.training.distributed import set_up, tear_down
+from sqcodec.distributed import gather_rows, world
+from sqcodec.distributed import set_up, tear_down
 from sqcodec.training.loop import Trainer
 from test_training_modes import busy, gan, recipe, train, vp_config
 from pathlib import Path

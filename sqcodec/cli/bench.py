@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
     import torch
 
-    from sqcodec.evaluation.peak import peak_mib
+    from sqcodec.evaluation.memory import peak_mib
 
     if not 0.1 <= arguments.seconds <= 600 or not (arguments.stream == 0 or 1 <= arguments.stream <= 1000):
         raise ValueError("--seconds takes 0.1 to 600, --stream 1 to 1000, or 0 for none")

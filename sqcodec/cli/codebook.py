@@ -35,9 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from sqcodec.checkpoint import load_model, load_weights, save_model
+    from sqcodec.distributed import barrier, set_up, tear_down, world
     from sqcodec.nn import build_network
     from sqcodec.runs import trainer_lock
-    from sqcodec.training.distributed import barrier, set_up, tear_down, world
     from sqcodec.training.loop import build_data
     from sqcodec.training.recipe import load_run_recipe
     from sqcodec.training.vp import fit_codebook

@@ -142,7 +142,7 @@ def run_judge(arguments: argparse.Namespace) -> int:
     """Score folders; exit status."""
     import json
 
-    from sqcodec.evaluation.voices import judge_folder
+    from sqcodec.evaluation.judges import judge_folder
 
     rows = {folder: judge_folder(folder) for folder in arguments.folders}
     if arguments.json:

@@ -33,8 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    from sqcodec.distributed import set_up, tear_down
     from sqcodec.registry import find_model
-    from sqcodec.training.distributed import set_up, tear_down
     from sqcodec.training.loop import Trainer
     from sqcodec.training.recipe import load_recipe
     from sqcodec.training.recipes import find_recipe

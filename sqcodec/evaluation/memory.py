@@ -16,7 +16,6 @@ from pathlib import Path
 
 from sqcodec.files import write_atomically
 
-from .peak import peak_mib
 from .systems import kinds, make_system
 from .utterances import Utterance
 
@@ -60,6 +59,25 @@ def _measure(text: str, clip: Utterance, device: str) -> float | None:
         said = result.stderr.strip().splitlines()
         _LOG.warning("%s: peak memory was not measured: %s", text, said[-1] if said else result.returncode)
         return None
+
+
+def peak_mib() -> float:
+    """MiB since this program began; 0 where the system does not tell.
+
+    On Linux from /proc: what `getrusage` says would also count the process that this one was forked from.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _worker(text: str, path: str, device: str) -> float:

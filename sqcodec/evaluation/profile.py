@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .peak import peak_mib
+from .memory import peak_mib
 
 DEFAULT_SECONDS = 10.0
 _REPEATS = 3

@@ -82,7 +82,7 @@ class Scorer:
 
 
 _SCORERS: list[Scorer] = []
-_MODULES = ("metrics", "onsets", "pitch", "opinion", "speaker", "squim", "recognition")
+_MODULES = ("metrics", "opinion", "recognition")
 _Function = TypeVar("_Function", bound=Callable[[Pair], dict[str, float]])
 
 

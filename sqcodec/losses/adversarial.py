@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu
 
-from sqcodec.sharding import shared_sum, world
+from sqcodec.distributed import shared_sum, world
 
 OBJECTIVES = ("lsgan", "hinge")
 

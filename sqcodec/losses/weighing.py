@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sqcodec.sharding import shared_sum, world
+from sqcodec.distributed import shared_sum, world
 
 
 def limit(loss: Tensor, most: float) -> Tensor:

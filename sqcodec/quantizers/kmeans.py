@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sqcodec.distributed import first_of, gather_rows, shared_sum, world
 from sqcodec.quantizers.neighbours import Search
 from sqcodec.quantizers.vector import nearest_codes
-from sqcodec.sharding import first_of, gather_rows, shared_sum, world
 
 SEEDING_POINTS_PER_CODE = 8
 """K-means++ draws its seeds from at most this many points a code."""

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sqcodec.distributed import shared_rand
 from sqcodec.quantizers.base import QuantizerOutput, TokenCoder
 from sqcodec.quantizers.scalar import FSP, straight_through
-from sqcodec.sharding import shared_rand
 
 
 def bits_by_dimension(bits: int, dim: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sqcodec.sharding import shared_mean
+from sqcodec.distributed import shared_mean
 
 MEAN_WEIGHT, VARIANCE_WEIGHT, SKEWNESS_WEIGHT, KURTOSIS_WEIGHT = 0.1, 0.07, 0.06, 0.05
 

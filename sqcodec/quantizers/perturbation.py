@@ -16,8 +16,8 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
+from sqcodec.distributed import gather_rows, shared_rand, shared_randn
 from sqcodec.quantizers.neighbours import Neighbours, neighbour_distances
-from sqcodec.sharding import gather_rows, shared_rand, shared_randn
 from sqcodec.tables import Range, Table
 
 SMOOTHING_NEIGHBOURS = 12

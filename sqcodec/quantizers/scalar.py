@@ -16,9 +16,9 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
+from sqcodec.distributed import shared_rand
 from sqcodec.quantizers.base import Quantizer, QuantizerOutput, join_digits, split_digits
 from sqcodec.quantizers.norm import norm_loss
-from sqcodec.sharding import shared_rand
 
 TARGET_VARIANCE = {
     "tanh": math.pi**2 / 12,

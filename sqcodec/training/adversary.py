@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sqcodec.checkpoint import CONFIG_NAME, load_weights
 from sqcodec.discriminators import DiscriminatorConfig, Discriminators
+from sqcodec.distributed import world, wrap
 from sqcodec.files import write_atomically
 from sqcodec.losses.adversarial import (
     check_objective,
@@ -26,7 +27,6 @@ from sqcodec.losses.adversarial import (
     generator_loss,
 )
 from sqcodec.tables import read_toml
-from sqcodec.training.distributed import world, wrap
 from sqcodec.training.recipe import AdversarialRecipe, TrainRecipe
 
 FOLDER = "discriminator"

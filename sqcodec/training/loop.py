@@ -24,19 +24,18 @@ from sqcodec.data.files import AudioFiles
 from sqcodec.data.loader import Batches
 from sqcodec.data.manifest import Clip, hold_out_share, hold_out_speakers, read_manifest
 from sqcodec.data.segments import SegmentSampler
+from sqcodec.distributed import alone, barrier, mean_over_processes, shared_sum, world, wrap
 from sqcodec.files import write_atomically
 from sqcodec.nn import build_network
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.quantizers import NestedFSP, VectorPerturbation, VectorQuantizer
 from sqcodec.runs import Interruption, has_state, load_state, save_state, trainer_lock
-from sqcodec.sharding import alone, shared_sum
 from sqcodec.training import vp
 from sqcodec.training.adversary import Adversary
-from sqcodec.training.distributed import barrier, mean_over_processes, world, wrap
-from sqcodec.training.guard import Rollbacks, alarms
 from sqcodec.training.objective import Objective
 from sqcodec.training.optimizers import build_optimizers, learning_rate, parameters, set_learning_rate
 from sqcodec.training.recipe import Recipe
+from sqcodec.training.rollback import Rollbacks, alarms
 from sqcodec.training.step import Step, StepOutput
 from sqcodec.training.tracker import Tracker
 from sqcodec.training.validation import validate

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from sqcodec.data.segments import SegmentSampler
+from sqcodec.distributed import alone, first_of, world
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.quantizers import VectorPerturbation, VectorQuantizer
 from sqcodec.quantizers.kmeans import Fit, fit_codes
 from sqcodec.runs import read_state, write_state
-from sqcodec.sharding import alone, first_of, world
 
 log = logging.getLogger(__name__)
 

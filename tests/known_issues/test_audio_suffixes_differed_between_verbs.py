@@ -11,7 +11,7 @@ from sqcodec import audio
 from sqcodec.cli.files import plan
 from sqcodec.data.manifest import read_manifest
 from sqcodec.data.prepare import examine_folder
-from sqcodec.evaluation.folders import Folder
+from sqcodec.evaluation.systems import Folder
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_calibration_leaves_the_global_random_state(device: str) -> None:
 
 def test_several_processes_calibrate_as_one_does(monkeypatch) -> None:
     """Every process holds the whole queue: nothing is to be gathered, nor counted once a process."""
-    from sqcodec import sharding
+    from sqcodec import distributed
 
     def nobody(*_: object) -> None:
         raise AssertionError("waits for other processes")
@@ -46,5 +46,5 @@ def test_several_processes_calibrate_as_one_does(monkeypatch) -> None:
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    assert sharding.world() == (1, 2)
+    assert distributed.world() == (1, 2)
     assert calibrate(perturbation, seed=9) == alone

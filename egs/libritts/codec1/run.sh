@@ -24,7 +24,7 @@ if runs 1; then python recipes/prepare/libritts.py --root "$root" --only manifes
 if runs 2; then sqcodec train "$recipe" --data "$manifest" --out "$out" --device "$device"; fi
 if runs 3 && grep -q '"kind": "vp"' "$out/recipe.json"; then sqcodec codebook "$out" --data "$manifest" --device "$device"; fi
 if runs 4; then
-  sqcodec evaluate --model "$out" --manifest "$manifest" --split test --baselines opus:6 --out "$out/evaluation"
+  sqcodec evaluate "$manifest" --model "$out" --split test --baselines opus:6 --out "$out/evaluation"
 fi
 if runs 5; then sqcodec export onnx "$out/onnx" --model "$out" --force; fi
 if runs 6; then sqcodec tokens "$manifest" --out "$out/tokens" --format parquet --model "$out" --device "$device"; fi

@@ -27,6 +27,6 @@ if prepares 0; then python recipes/prepare/mini_librispeech.py --root "$root" --
 if prepares 1; then python recipes/prepare/mini_librispeech.py --root "$root" --only manifest; fi
 if runs 2; then sqcodec train "$recipe" --data "$manifest" --out "$out" --device "$device" "${more[@]}"; fi
 if runs 3 && grep -q '"kind": "vp"' "$out/recipe.json"; then sqcodec codebook "$out" --device "$device"; fi
-if runs 4; then sqcodec evaluate --model "$out" --manifest "$manifest" --split test --out "$out/evaluation"; fi
+if runs 4; then sqcodec evaluate "$manifest" --model "$out" --split test --out "$out/evaluation"; fi
 if runs 5; then sqcodec export onnx "$out/onnx" --model "$out" --force; fi
 if runs 6; then sqcodec tokens "$manifest" --out "$out/tokens" --model "$out" --format npz; fi

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sqcodec.distributed import gather_rows
 from sqcodec.quantizers.compared.learned import (
     CodebookQuantizer,
     Learned,
@@ -22,7 +23,6 @@ from sqcodec.quantizers.compared.learned import (
     straight_through,
 )
 from sqcodec.quantizers.compared.stochastic import AnnealedConfig
-from sqcodec.sharding import gather_rows
 from sqcodec.tables import Range
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from sqcodec.distributed import shared_mean, shared_randn
 from sqcodec.quantizers.base import project
 from sqcodec.quantizers.compared.learned import (
     CodebookQuantizer,
@@ -24,7 +25,6 @@ from sqcodec.quantizers.compared.learned import (
     straight_through,
     vq_loss,
 )
-from sqcodec.sharding import shared_mean, shared_randn
 from sqcodec.tables import Range
 
 

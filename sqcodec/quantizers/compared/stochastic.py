@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sqcodec.distributed import shared_mean, shared_rand
 from sqcodec.quantizers.compared.learned import (
     CodebookConfig,
     CodebookQuantizer,
@@ -24,7 +25,6 @@ from sqcodec.quantizers.compared.learned import (
     random_codes,
     squared_distances,
 )
-from sqcodec.sharding import shared_mean, shared_rand
 from sqcodec.tables import Range
 
 Temperature = Annotated[float, Range(1e-6, 1e6)]
