@@ -1,6 +1,6 @@
 """Which functions of the package one call goes through, file by file, in the order of the first call.
 
-usage: python scripts/hops.py {encode,decode,evaluate} [--functions]
+usage: python scripts/hops.py {encode,decode,train,evaluate,lm} [--functions]
 
 The call is made once before, so that imports and loading do not count. CONTRIBUTING.md has the totals.
 """
@@ -8,16 +8,22 @@ The call is made once before, so that imports and loading do not count. CONTRIBU
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 
 import sqcodec
 
 PACKAGE = Path(sqcodec.__file__).parent
-CLIP = Path(__file__).resolve().parent.parent / "tests/data/84-121123-0002.flac"
+DATA = Path(__file__).resolve().parent.parent / "tests/data"
+CLIP = DATA / "84-121123-0002.flac"
+TRAINING = {
+    "data.manifest": DATA, "data.split": "", "data.validation_share": 0, "data.batch_size": 1, "train.steps": 1,
+    "train.compile": "false", "train.save_every": 1,
+}  # fmt: skip
 
 
 def calls(folder: Path) -> dict[str, Callable[[], object]]:
@@ -30,46 +36,72 @@ def calls(folder: Path) -> dict[str, Callable[[], object]]:
         from sqcodec.evaluation.evaluate import Options, evaluate
         from sqcodec.evaluation.report import publish
 
-        (folder / "clips").mkdir(exist_ok=True)
-        (folder / "clips/clip.flac").write_bytes(CLIP.read_bytes())
         out = folder / next(outputs)
-        publish(evaluate(Options(folder / "clips", ["sqcodec:speech-3k"], out, jobs=1)), out)
+        publish(evaluate(Options(str(CLIP), ["sqcodec:speech-3k"], out, jobs=1)), out)
 
-    return {"encode": lambda: codec.encode(CLIP), "decode": lambda: codec.decode(tokens), "evaluate": evaluate}
+    def train() -> None:
+        from sqcodec.training.loop import Trainer
+        from sqcodec.training.recipe import load_recipe
+        from sqcodec.training.recipes import find_recipe
+
+        recipe = load_recipe(find_recipe("base"), [f"{name}={value}" for name, value in TRAINING.items()])
+        Trainer(recipe, folder / next(outputs)).run()
+
+    def lm() -> None:
+        from sqcodec.lm.recipe import LMRecipe
+        from sqcodec.lm.train import train
+        from sqcodec.tokens.corpus import tokenize
+
+        out = folder / next(outputs)
+        tokenize(DATA, out / "tokens", engine="serial", format="npz")
+        recipe = LMRecipe(hidden_size=32, num_layers=1, batch_size=1, length=64, steps=1, split="", validation=0.5)
+        train(out / "tokens", out / "run", recipe)
+
+    return {"encode": lambda: codec.encode(CLIP), "decode": lambda: codec.decode(tokens), "train": train,
+            "evaluate": evaluate, "lm": lm}  # fmt: skip
 
 
-def record(call: Callable[[], object]) -> dict[Path, list[str]]:
+def record(call: Callable[[], object]) -> dict[Path, dict[str, CodeType]]:
     """The package's functions that `call` enters in this thread, by file."""
-    found: dict[Path, dict[str, None]] = {}
+    found: dict[Path, dict[str, CodeType]] = {}
 
     def profile(frame: FrameType, event: str, _: object) -> None:
         path = Path(frame.f_code.co_filename)
         if event == "call" and path.is_relative_to(PACKAGE):
             name = frame.f_code.co_qualname if sys.version_info >= (3, 11) else frame.f_code.co_name
-            found.setdefault(path, {})[name] = None
+            found.setdefault(path, {})[name] = frame.f_code
 
     sys.setprofile(profile)
     try:
         call()
     finally:
         sys.setprofile(None)
-    return {path: list(names) for path, names in found.items()}
+    return found
+
+
+def lines(functions: dict[str, CodeType]) -> int:
+    """Source lines of functions; those inside others count once."""
+    found: set[int] = set()
+    for code in functions.values():
+        source, first = inspect.getsourcelines(code)
+        found.update(range(first, first + len(source)))
+    return len(found)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("call", choices=("encode", "decode", "evaluate"))
+    parser.add_argument("call", choices=("encode", "decode", "train", "evaluate", "lm"))
     parser.add_argument("--functions", action="store_true", help="list the functions of each file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         call = calls(Path(folder))[arguments.call]
         call()
-        files = record(call)
+        files = {path: found for path, found in record(call).items() if path.suffix == ".py"}
     for path, functions in files.items():
-        print(f"{path.relative_to(PACKAGE.parent)}: {len(functions)} functions")
+        print(f"{path.relative_to(PACKAGE.parent)}: {len(functions)} functions, {lines(functions)} lines")
         if arguments.functions:
             print(*(f"    {name}" for name in functions), sep="\n")
-    print(f"{sum(map(len, files.values()))} functions in {len(files)} files")
+    print(f"{sum(map(len, files.values()))} functions in {len(files)} files, {sum(map(lines, files.values()))} lines")
 
 
 if __name__ == "__main__":

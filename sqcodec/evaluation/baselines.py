@@ -30,25 +30,39 @@ _SPEEX_BIT_RATES = {  # quality -> bit/s, from the Speex manual, tables 9.1 and 
 
 
 class CommandLineCodec(ABC):
-    """A codec that is a pair of programs. Subclasses say which, and how they are called."""
+    """A codec that is a pair of programs.
 
-    tools: tuple[str, ...] = ()
+    Subclasses have their command lines, `encoder` from {source}, a WAV file, to {coded}, and `decoder` from that to
+    {decoded}, another WAV; `label` and `bit_rate` (nominal, bit/s) are set by `check`.
+    """
+
+    encoder = ""
+    decoder = ""
     debian_package = ""
     sample_rate = 16000  # Hz
+    is_ogg = False  # then packets are counted, not pages
+    label: str
+    bit_rate: float
 
     def __init__(self, kind: str, setting: str, device: str) -> None:
         self.kind, self.setting = kind, setting
-        self.check_setting()
+        self.check()
+        self.tools = [command.split()[0] for command in (self.encoder, self.decoder)]
         for tool in self.tools:
             if shutil.which(tool) is None:
                 raise MissingExtra(
                     f"{kind}:{setting} needs the program '{tool}': apt-get install {self.debian_package}"
                 )
 
+    @abstractmethod
+    def check(self) -> None:
+        """Sets what depends on `setting`. Raises ValueError where the codec does not have it."""
+
     def info(self) -> SystemInfo:
         versions = {tool: _tool_version(tool) for tool in self.tools}
-        fingerprint = f"{self.kind}:{self.setting} {versions}"
-        return SystemInfo(self.label(), self.bit_rate(), self.sample_rate, versions, fingerprint)
+        return SystemInfo(
+            self.label, self.bit_rate, self.sample_rate, versions, f"{self.kind}:{self.setting} {versions}"
+        )
 
     def code(self, utterance: Utterance) -> Coded:
         samples = utterance.load(self.sample_rate)
@@ -59,37 +73,34 @@ class CommandLineCodec(ABC):
             coded = self.encode(source, coded)
             middle = time.perf_counter()
             out, rate = self.decode(coded, decoded)
-            end = time.perf_counter()
-            return Coded(
-                out,
-                rate,
-                payload_bits=self.payload_bits(coded),
-                file_bits=8 * coded.stat().st_size,
-                encode_seconds=middle - start,
-                decode_seconds=end - middle,
-            )
+            seconds = middle - start, time.perf_counter() - middle
+            return Coded(out, rate, self.payload_bits(coded), 8 * coded.stat().st_size, None, *seconds)
 
-    @abstractmethod
-    def check_setting(self) -> None:
-        """Raises ValueError where `setting` is not one the codec has."""
-
-    @abstractmethod
-    def label(self) -> str: ...
-
-    @abstractmethod
-    def bit_rate(self) -> float:
-        """Nominal, bit/s."""
-
-    @abstractmethod
     def encode(self, source: Path, coded: Path) -> Path:
         """Codes a WAV file; returns the code file."""
+        self.call(self.encoder, source=source, coded=coded)
+        return coded
 
-    @abstractmethod
     def decode(self, coded: Path, decoded: Path) -> tuple[np.ndarray, int]:
         """Samples float32 [T] and their rate."""
+        self.call(self.decoder, coded=coded, decoded=decoded)
+        samples, rate = soundfile.read(decoded, dtype="float32", always_2d=True)
+        return samples.mean(axis=1), rate
 
     def payload_bits(self, coded: Path) -> int:
+        if self.is_ogg:
+            return 8 * sum(ogg_packet_sizes(coded.read_bytes())[2:])
         return 8 * coded.stat().st_size
+
+    def call(self, command: str, **paths: Path) -> None:
+        """Runs a tool; RuntimeError with the last thing it said where it fails."""
+        words = [word.format(setting=self.setting, **paths) for word in command.split()]
+        result = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False
+        )
+        if result.returncode:
+            said = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
+            raise RuntimeError(f"{words[0]} failed (exit {result.returncode}): {said[-1] if said else 'no message'}")
 
     def number(self, lowest: float, highest: float) -> float:
         """The setting as a number in the range, or a ValueError."""
@@ -109,62 +120,43 @@ class Opus(CommandLineCodec):
     With libopus 1.3, wideband forced at 6 kbit/s scores far below the encoder's own choice, narrowband.
     """
 
-    tools = ("opusenc", "opusdec")
-    debian_package = "opus-tools"
+    encoder = "opusenc --quiet --bitrate {setting} {source} {coded}"
+    decoder = "opusdec --quiet --rate 16000 --no-dither {coded} {decoded}"
+    debian_package, is_ogg = "opus-tools", True
 
-    def check_setting(self) -> None:
-        self.number(6, 256)
-
-    def label(self) -> str:
-        return f"Opus {self.setting}" if self.kind == "opus" else f"Opus {self.setting} (wideband)"
-
-    def bit_rate(self) -> float:
-        return 1000 * self.number(6, 256)
-
-    def encode(self, source: Path, coded: Path) -> Path:
-        force = ["--set-ctl-int", "4008=1103"] if self.kind == "opus-wb" else []  # SET_BANDWIDTH, WIDEBAND
-        _call(["opusenc", "--quiet", "--bitrate", self.setting, *force, source, coded])
-        return coded
-
-    def decode(self, coded: Path, decoded: Path) -> tuple[np.ndarray, int]:
-        _call(["opusdec", "--quiet", "--rate", "16000", "--no-dither", coded, decoded])
-        return _read_wav(decoded)
-
-    def payload_bits(self, coded: Path) -> int:
-        return 8 * sum(ogg_packet_sizes(coded.read_bytes())[2:])
+    def check(self) -> None:
+        self.bit_rate, self.label = 1000 * self.number(6, 256), f"Opus {self.setting}"
+        if self.kind == "opus-wb":
+            self.label += " (wideband)"
+            force = "--set-ctl-int 4008=1103"  # SET_BANDWIDTH, WIDEBAND
+            self.encoder = self.encoder.replace("{source}", f"{force} {{source}}")
 
 
 @system("codec2")
 class Codec2(CommandLineCodec):
-    """Codec2 (David Rowe), a parametric coder for 8 kHz speech."""
+    """Codec2 (David Rowe), a parametric coder for 8 kHz speech. Its tools read and write raw samples."""
 
-    tools = ("c2enc", "c2dec")
-    debian_package = "codec2"
-    sample_rate = 8000
+    encoder = "c2enc {setting} {source} {coded}"
+    decoder = "c2dec {setting} {coded} {decoded}"
+    debian_package, sample_rate = "codec2", 8000
     _header_bytes = 7
 
-    def check_setting(self) -> None:
-        if self.setting.upper() not in _CODEC2_MODES:
+    def check(self) -> None:
+        self.setting = self.setting.upper()
+        if self.setting not in _CODEC2_MODES:
             raise ValueError(f"'codec2:{self.setting}': choose one of {', '.join(_CODEC2_MODES)}.")
-
-    def label(self) -> str:
-        return f"Codec2 {self.setting.upper()}"
-
-    def bit_rate(self) -> float:
-        return float(self.setting.rstrip("cC"))
+        self.label, self.bit_rate = f"Codec2 {self.setting}", float(self.setting.rstrip("C"))
 
     def encode(self, source: Path, coded: Path) -> Path:
         samples, _ = soundfile.read(source, dtype="int16")
         # the encoder drops the last frame (40 ms at most) where it is not whole
         raw = source.with_suffix(".raw")
         raw.write_bytes(np.pad(samples, (0, 320 - len(samples) % 320)).astype("<i2").tobytes())
-        coded = coded.with_suffix(".c2")  # the suffix makes the tools write and read the header
-        _call(["c2enc", self.setting.upper(), raw, coded])
-        return coded
+        return super().encode(raw, coded.with_suffix(".c2"))  # the suffix makes the tools write and read the header
 
     def decode(self, coded: Path, decoded: Path) -> tuple[np.ndarray, int]:
         raw = decoded.with_suffix(".raw")
-        _call(["c2dec", self.setting.upper(), coded, raw])
+        self.call(self.decoder, coded=coded, decoded=raw)
         return np.frombuffer(raw.read_bytes(), "<i2").astype(np.float32) / 32768, self.sample_rate
 
     def payload_bits(self, coded: Path) -> int:
@@ -175,62 +167,32 @@ class Codec2(CommandLineCodec):
 class Speex(CommandLineCodec):
     """Speex, constant bit rate: `speex` is wideband (16 kHz), `speex-nb` narrowband (8 kHz)."""
 
-    tools = ("speexenc", "speexdec")
-    debian_package = "speex"
+    encoder = "speexenc --wideband --quality {setting} {source} {coded}"
+    decoder = "speexdec {coded} {decoded}"
+    debian_package, is_ogg = "speex", True
 
-    def __init__(self, kind: str, setting: str, device: str) -> None:
-        self.sample_rate = 8000 if kind == "speex-nb" else 16000
-        super().__init__(kind, setting, device)
-
-    def check_setting(self) -> None:
+    def check(self) -> None:
         if self.number(0, 10) % 1:
             raise ValueError(f"'{self.kind}:{self.setting}': the quality is a whole number, 0 to 10.")
-
-    def label(self) -> str:
-        band = "NB " if self.kind == "speex-nb" else ""
-        return f"Speex {band}q{self.setting} ({self.bit_rate() / 1000:g}k)"
-
-    def bit_rate(self) -> float:
-        return float(_SPEEX_BIT_RATES[self.kind][int(self.setting)])
-
-    def encode(self, source: Path, coded: Path) -> Path:
-        band = "--narrowband" if self.kind == "speex-nb" else "--wideband"
-        _call(["speexenc", band, "--quality", self.setting, source, coded])
-        return coded
-
-    def decode(self, coded: Path, decoded: Path) -> tuple[np.ndarray, int]:
-        _call(["speexdec", coded, decoded])
-        return _read_wav(decoded)
-
-    def payload_bits(self, coded: Path) -> int:
-        return 8 * sum(ogg_packet_sizes(coded.read_bytes())[2:])
+        self.bit_rate, band = float(_SPEEX_BIT_RATES[self.kind][int(self.setting)]), ""
+        if self.kind == "speex-nb":
+            self.sample_rate, band, self.encoder = 8000, "NB ", self.encoder.replace("wideband", "narrowband")
+        self.label = f"Speex {band}q{self.setting} ({self.bit_rate / 1000:g}k)"
 
 
 @system("mp3")
 class Mp3(CommandLineCodec):
     """MP3 by LAME, constant bit rate at 16 kHz (MPEG-2 Layer III)."""
 
-    tools = ("lame",)
+    encoder = "lame --quiet --cbr -b {setting} --resample 16 {source} {coded}"
+    decoder = "lame --quiet --decode --mp3input {coded} {decoded}"
     debian_package = "lame"
     _rates = ("8", "16", "24", "32", "40", "48", "56", "64", "80", "96", "112", "128", "144", "160")
 
-    def check_setting(self) -> None:
+    def check(self) -> None:
         if self.setting not in self._rates:
             raise ValueError(f"'mp3:{self.setting}': choose one of {', '.join(self._rates)}.")
-
-    def label(self) -> str:
-        return f"MP3 {self.setting}"
-
-    def bit_rate(self) -> float:
-        return 1000.0 * int(self.setting)
-
-    def encode(self, source: Path, coded: Path) -> Path:
-        _call(["lame", "--quiet", "--cbr", "-b", self.setting, "--resample", "16", source, coded])
-        return coded
-
-    def decode(self, coded: Path, decoded: Path) -> tuple[np.ndarray, int]:
-        _call(["lame", "--quiet", "--decode", "--mp3input", coded, decoded])
-        return _read_wav(decoded)
+        self.label, self.bit_rate = f"MP3 {self.setting}", 1000.0 * int(self.setting)
 
 
 def ogg_packet_sizes(data: bytes) -> list[int]:
@@ -247,25 +209,6 @@ def ogg_packet_sizes(data: bytes) -> list[int]:
                 open_packet = 0
         position += 27 + len(segments) + sum(segments)
     return sizes
-
-
-def _read_wav(path: Path) -> tuple[np.ndarray, int]:
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    return samples.mean(axis=1), rate
-
-
-def _call(command: list[str | Path]) -> None:
-    """Runs a tool; RuntimeError with the last thing it said where it fails."""
-    result = subprocess.run(
-        [str(part) for part in command],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_TIMEOUT_SECONDS,
-        check=False,
-    )
-    if result.returncode:
-        said = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
-        raise RuntimeError(f"{command[0]} failed (exit {result.returncode}): {said[-1] if said else 'no message'}")
 
 
 def _tool_version(tool: str) -> str:

@@ -25,7 +25,8 @@ _COLUMNS, _RANGE_DB = 480, 75.0  # of a spectrogram
 
 def families(results: Results) -> dict[str, tuple[str, str]]:
     """System -> family and its colour: 'opus:6' and 'opus:8' share theirs, and so do the rates of a model."""
-    found, colors = {}, {}
+    found: dict[str, tuple[str, str]] = {}
+    colors: dict[str, str] = {}
     for system, info in results.systems.items():
         kind, _, setting = info["text"].partition(":")
         family = system if kind in ("dir", "hf", "original") else kind

@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -161,7 +161,13 @@ def _run(tasks: list[Task], jobs: int) -> Iterator[list[Row]]:
             min(jobs, len(tasks)), multiprocessing.get_context("spawn"), initializer=prepare_worker
         )
         with pool:
-            yield from _collect(pool, tasks)
+            futures = [pool.submit(run_task, task) for task in tasks]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
     except BrokenProcessPool as error:
         raise RuntimeError(
             "A worker process was killed (out of memory?). What it finished is kept: run the same command again, "
@@ -170,18 +176,6 @@ def _run(tasks: list[Task], jobs: int) -> Iterator[list[Row]]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def _collect(pool: ProcessPoolExecutor, tasks: list[Task]) -> Iterator[list[Row]]:
-    waiting: set[Future[list[Row]]] = {pool.submit(run_task, task) for task in tasks}
-    try:
-        while waiting:
-            ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in ready:
-                yield future.result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 def _peaks(
