@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .common import DEFAULT_MODEL, add_device, load_codec, positive
+from .common import DEFAULT_MODEL, add_device, add_rate_options, load_codec, positive
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -20,6 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("manifest", metavar="MANIFEST|FOLDER")
     parser.add_argument("--model", action="append", metavar="NAME|FOLDER", help=f"repeatable; default: {DEFAULT_MODEL}")
     parser.add_argument("--split", metavar="NAME", help="only this split of the manifest")
+    add_rate_options(parser)
     parser.add_argument("--clips", type=positive, default=300, metavar="N", help="spread over the corpus; default: 300")
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all cores")
     add_device(parser)
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     clips = choose_clips(Path(arguments.manifest), arguments.split, arguments.clips)
     models = arguments.model or [DEFAULT_MODEL]
     codecs = [load_codec(name, arguments.device, arguments.threads) for name in models]
-    found = [measure_quality(codec, clips) for codec in codecs]
+    bits = [codec.config.pick_bits(arguments.bits, arguments.kbps) for codec in codecs]
+    found = [measure_quality(codec, clips, bits=number) for codec, number in zip(codecs, bits, strict=True)]
     print(json.dumps([quality.to_dict() for quality in found]) if arguments.json else quality_table(found), end="")
     return 0

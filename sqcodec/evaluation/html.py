@@ -14,7 +14,18 @@ import soundfile
 
 from .images import peak_level, spectrogram_png
 from .plots import PALETTE, Axis, Point, Series, axis_for, plot, strips
-from .report import ONE_SPEAKER, breakdown, comparisons, heading, how_averaged, kbps, num_coded, number, problems
+from .report import (
+    ONE_SPEAKER,
+    actual,
+    breakdown,
+    comparisons,
+    heading,
+    how_averaged,
+    kbps,
+    num_coded,
+    number,
+    problems,
+)
 from .results import Results, Row
 from .systems import split_rate, system_key
 from .work import clip_path
@@ -71,7 +82,7 @@ def _table(results: Results) -> str:
     for system, summary in results.summary.items():
         info = results.systems[system]
         cells = [f"<td>{escape(info['label'])}</td>", f"<td>{kbps(info['bit_rate'])}</td>"]
-        cells.append(f"<td>{kbps(summary['payload_bit_rate'])}</td>")
+        cells.append(f"<td>{actual(summary)}</td>")
         for name, metric in metrics.items():
             mark = " class='best'" if best[name] == system else ""
             cells.append(f"<td{mark}>{_interval(summary['metrics'].get(name), metric['digits'])}</td>")
@@ -82,8 +93,8 @@ def _table(results: Results) -> str:
         body.append(f"<tr{ours}>{''.join(cells)}</tr>")
     note = (
         f"{escape(how_averaged(results))} Bold: best of the codecs. Actual rate: what the decoder needs, without "
-        "container. Speeds were taken while other clips were coded; <code>sqcodec profile</code> measures them alone. "
-        "Memory: the process that codes the longest clip. A click on a head sorts."
+        "container (entropy coded). Speeds were taken while other clips were coded; <code>sqcodec profile</code> "
+        "measures them alone. Memory: the process that codes the longest clip. A click on a head sorts."
     )
     return (
         f"<div class='scroll'><table id='quality'><thead><tr>{_heads(heads)}</tr></thead>"

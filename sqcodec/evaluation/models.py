@@ -37,6 +37,7 @@ class SqcodecModel:
 
     def code(self, utterance: Utterance) -> Coded:
         from sqcodec import container
+        from sqcodec.entropy import BlockWriter
 
         codec = self._codec
         samples = utterance.load(codec.sample_rate)
@@ -46,11 +47,16 @@ class SqcodecModel:
         decoded = codec.decode(tokens, length=len(samples), bits=self._bits)
         end = time.perf_counter()
         flat = tokens.reshape(-1).cpu().numpy()
-        payload = 8 * container.packed_size(len(flat), codec.config.codes(self._bits))
+        size, compact = codec.config.codes(self._bits), None
+        if codec.has_predictor:
+            writer = BlockWriter(codec.predictor, 1, size, codec.levels)
+            writer.push(flat[None])
+            compact = 8 * min(len(writer.flush()), container.packed_size(len(flat), size))
         return Coded(
             decoded.reshape(-1).float().cpu().numpy().astype(np.float32),
             codec.sample_rate,
-            payload_bits=payload,
+            payload_bits=8 * container.packed_size(len(flat), size),
+            compact_bits=compact,
             tokens=flat,
             encode_seconds=middle - start,
             decode_seconds=end - middle,

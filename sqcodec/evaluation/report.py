@@ -24,8 +24,8 @@ def markdown(results: Results) -> str:
         "",
         *_table(main_table(results)),
         "",
-        f"{how_averaged(results)} Rates in kbit/s: nominal; actual, of what the decoder needs. ↑ higher is better, "
-        "↓ lower is better.",
+        f"{how_averaged(results)} Rates in kbit/s: nominal; actual, of what the decoder needs (entropy coded). ↑ "
+        "higher is better, ↓ lower is better.",
         "",
     ]
     parts += _left_out(results) + _failures(results) + _costs(results) + _codebooks(results)
@@ -73,7 +73,7 @@ def main_table(results: Results) -> list[list[str]]:
     for system, summary in results.summary.items():
         info = results.systems[system]
         cells = [cell(summary["metrics"].get(name), metrics[name]["digits"]) for name in metrics]
-        rates = [kbps(info["bit_rate"]), kbps(summary["payload_bit_rate"])]
+        rates = [kbps(info["bit_rate"]), actual(summary)]
         table.append([info["label"], *rates, *cells, num_coded(summary)])
     return table
 
@@ -103,6 +103,12 @@ def cell(interval: dict[str, float] | None, digits: int) -> str:
 
 def kbps(bit_rate: float | None) -> str:
     return "-" if bit_rate is None else f"{bit_rate / 1000:.2f}"
+
+
+def actual(summary: dict[str, Any]) -> str:
+    """'2.81', or '2.81 (2.07)' with the rate of compact files."""
+    compact = summary.get("compact_bit_rate")
+    return kbps(summary["payload_bit_rate"]) + (f" ({kbps(compact)})" if compact else "")
 
 
 def _num_clips(results: Results) -> int:
