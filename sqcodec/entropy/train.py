@@ -196,7 +196,7 @@ def _batches(
     def pieces() -> Iterator[tuple[np.ndarray, int, int]]:
         """Of one clip after the other: int64 [n], symbols of a token, whether it goes on."""
         while True:
-            clip, count = clips[rng.integers(len(clips))], int(rng.integers(lowest, most + 1))
+            clip, count = clips[int(rng.integers(len(clips)))], int(rng.integers(lowest, most + 1))
             for first in range(0, len(clip), length):
                 yield clip[first : first + length], count, first > 0
 

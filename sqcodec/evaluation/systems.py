@@ -42,10 +42,10 @@ class Coded:
     sample_rate: int
     payload_bits: int | None = None
     file_bits: int | None = None
-    compact_bits: int | None = None
     tokens: np.ndarray | None = None
     encode_seconds: float | None = None
     decode_seconds: float | None = None
+    compact_bits: int | None = None
 
 
 @dataclass(frozen=True)
