@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from sqcodec.checkpoint import CONFIG_NAME, load_model, save_model
+from sqcodec.entropy import PREDICTOR_NAME, Predictor
 from sqcodec.files import write_atomically
 from sqcodec.identity import hash_file
 from sqcodec.registry import SHIPPED_DIR, find_model, read_index
@@ -50,6 +51,7 @@ def main() -> None:
     if size > LARGEST_MIB:
         sys.exit(f"The weights are {size:.1f} MiB, more than {LARGEST_MIB}.")
     ship_discriminators(Path(arguments.run), folder)
+    ship_predictor(find_model(arguments.run), folder)
     entry = {"summary": arguments.summary, "licence": arguments.licence, "sha256": digest, "hash": model_hash}
     former = read_index().get(arguments.name, {})
     entry["also"] = former["also"] if former.get("hash") == model_hash else []
@@ -60,6 +62,14 @@ def main() -> None:
 
 def halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+
+
+def ship_predictor(source: Path, folder: Path) -> None:
+    """The predictor of the tokens that lies beside the weights; none stays that belongs to others."""
+    if (source / PREDICTOR_NAME).is_file():
+        Predictor.load(source / PREDICTOR_NAME).save(folder / PREDICTOR_NAME)
+    else:
+        (folder / PREDICTOR_NAME).unlink(missing_ok=True)
 
 
 def ship_discriminators(run: Path, folder: Path) -> None:

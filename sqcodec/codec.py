@@ -94,8 +94,10 @@ class Codec:
         return codec
 
     def save_pretrained(self, folder: str | Path, metadata: dict[str, str] | None = None) -> None:
-        """Writes ``model.safetensors`` (float32) and ``config.toml``."""
+        """Writes ``model.safetensors`` (float32), ``config.toml``, and the predictor where there is one."""
         self.weights_hash = save_model(folder, self.config, self.network.state_dict(), metadata)
+        if self.has_predictor:
+            self.predictor.save(Path(folder) / PREDICTOR_NAME)
 
     def to(self, device: str | torch.device) -> Codec:
         """Moves the network, as ``torch.nn.Module.to`` does; itself. Streams that are open stay where they began."""
@@ -112,16 +114,19 @@ class Codec:
             f"{self.precision}, {self.device})"
         )
 
+    @property
+    def has_predictor(self) -> bool:
+        return self.folder is not None and (self.folder / PREDICTOR_NAME).is_file()
+
     @cached_property
     def predictor(self) -> Predictor:
         """Of the tokens: what compact code files need. Raises FileNotFoundError where the model has none."""
-        path = None if self.folder is None else self.folder / PREDICTOR_NAME
-        if path is None or not path.is_file():
+        if self.folder is None or not self.has_predictor:
             raise FileNotFoundError(
                 f"the model {self.name!r} has no predictor of its tokens, which compact code files need: train one "
                 f"with 'sqcodec entropy train {self.name} --data FOLDER'"
             )
-        return Predictor.load(path)
+        return Predictor.load(self.folder / PREDICTOR_NAME)
 
     def matches(self, weights_hash: str) -> bool:
         """Whether what carries this hash (hex, 16 digits or more) was made by this model."""

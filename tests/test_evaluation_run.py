@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from entropy_helpers import random_predictor
 
+from sqcodec.entropy import PREDICTOR_NAME
 from sqcodec.evaluation.baselines import ogg_packet_sizes
 from sqcodec.evaluation.evaluate import Options, evaluate
 from sqcodec.evaluation.report import publish
@@ -213,15 +215,21 @@ def test_the_command_line(clips: Path) -> None:
 def test_one_model_is_a_curve_of_several_rates(clips: Path, nested_home: Path, monkeypatch, capsys) -> None:
     from sqcodec.cli import main
 
-    monkeypatch.setenv("SQCODEC_HOME", str(nested_home))
     command = ["evaluate", str(clips / "anna"), "--metrics", "stoi", "--jobs", "1", "-q", "--model"]
     out = clips.parent / "out"
+    shutil.copytree(nested_home, clips.parent / "home")
+    monkeypatch.setenv("SQCODEC_HOME", str(clips.parent / "home"))
+    random_predictor((2,) * 16).save(clips.parent / "home" / "models" / "nested" / PREDICTOR_NAME)
     assert main([*command, "nested", "--model", "tiny", "--kbps", "1,1.5,2.6", "--out", str(out)]) == 0
     results = Results.load(out / "results.json")
     labels = ["nested @ 1 kbit/s", "nested @ 1.5 kbit/s", "nested @ 2.6 kbit/s", "tiny"]
     assert [system["label"] for system in results.systems.values()] == labels
     assert list(results.systems) == ["nested-1", "nested-1.5", "nested-2.6", "tiny"]
     table = capsys.readouterr().out.splitlines()
+    rates = [line.split("\t")[2] for line in table[1:]]
+    assert ["(" in rate for rate in rates] == [True, True, True, False]
+    assert all(0 < summary["compact_bit_rate"] <= summary["payload_bit_rate"] for summary in results.summary.values()
+               if summary["compact_bit_rate"])
     assert [line.split("\t")[:2] for line in table[1:]] == [
         [label, nominal] for label, nominal in zip(labels, ["1.00", "1.50", "2.50", "2.81"], strict=True)
     ]

@@ -39,11 +39,13 @@ ALLOWED = {
         "distributed",
     },
     "study": {"config", "data", "evaluation", "nn", "quantizers", "training"},
-    "tokens": {"config", "audio", "data", "registry", "checkpoint", "codec", "vocabulary"},
+    "tokens": {"config", "entropy", "audio", "data", "registry", "checkpoint", "codec", "vocabulary"},
     "vocabulary": set(),
     "hf": {"config", "nn", "codec"},
     "lm": {"runs", "data", "tokens", "vocabulary", "codec", "audio", "checkpoint"},
-    "evaluation": {"config", "audio", "container", "nn", "quantizers", "registry", "checkpoint", "codec", "data", ""},
+    "evaluation": {
+        "config", "audio", "container", "entropy", "nn", "quantizers", "registry", "checkpoint", "codec", "data", "",
+    },
 }
 """What each part may import from the package ("" is the package itself); all may import files,
 tables, rates and plots, and cli everything."""

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from entropy_helpers import random_predictor
 
 from sqcodec import Codec
 from sqcodec.cli import main
+from sqcodec.entropy import PREDICTOR_NAME
 from sqcodec.nn import build_network
 from sqcodec.tokens.ngrams import score_orders
 from sqcodec.vocabulary.factors import join_digits
@@ -115,4 +117,21 @@ def test_the_report(codec, speech, tmp_path, capsys) -> None:
     assert found["speaker"]["speakers"] == 2
     assert main(command) == 0
     table = capsys.readouterr().out
+    assert "compact" not in table
     assert "| bits a second, coded at order 2 | " in table and "gain +1 dB" in table and "speaker recognised" in table
+
+
+def test_the_report_at_a_rate_and_with_the_rate_of_compact_files(nested, speech, tmp_path, capsys) -> None:
+    pytest.importorskip("sklearn")
+    nested.save_pretrained(tmp_path / "nested")
+    random_predictor((2,) * 16).save(tmp_path / "nested" / PREDICTOR_NAME)
+    (tmp_path / "wavs").mkdir()
+    for number in range(6):
+        soundfile.write(tmp_path / "wavs" / f"{number}.wav", speech[20000 * number :][:20000], 16000)
+    command = ["token-report", str(tmp_path / "wavs"), "--model", str(tmp_path / "nested"), "--bits", "9"]
+    assert main([*command, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["codebook_size"] == 512 and found["nominal_bits"] == pytest.approx(9 * 1000 / 6)
+    assert found["compact"] > 0.5 * found["nominal_bits"]
+    assert main([*command, "--bits", "99"]) == 1
+    assert "6 to 16 bits" in capsys.readouterr().err

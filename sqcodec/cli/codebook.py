@@ -11,9 +11,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
     parser = subparsers.add_parser(
         "codebook",
-        help="fit the codebook of a trained vector quantizer (vp)",
-        description="Fits a codebook by K-means++ on latents of the training set and puts it into the run's model. "
-        "Started again it continues where it stopped; torchrun spreads it over processes.",
+        help="fit the codebook of a trained vector quantizer (vp) anew",
+        description="Fits a codebook by K-means++ on latents of the training set and puts it into the run's model, as "
+        "`sqcodec train` does at the end of a run. Started again it continues where it stopped; torchrun spreads it "
+        "over processes.",
         epilog="example: sqcodec codebook runs/first --data corpus/manifest.tsv",
     )
     parser.add_argument("run_folder", metavar="RUN", help="run folder of `sqcodec train`")
@@ -29,18 +30,15 @@ def run(arguments: argparse.Namespace) -> int:
     import contextlib
     import dataclasses
     import logging
-    import shutil
     from pathlib import Path
 
     import torch
 
-    from sqcodec.checkpoint import load_model, load_weights, save_model
-    from sqcodec.distributed import barrier, set_up, tear_down, world
-    from sqcodec.nn import build_network
+    from sqcodec.distributed import set_up, tear_down, world
     from sqcodec.runs import trainer_lock
     from sqcodec.training.loop import build_data
     from sqcodec.training.recipe import load_run_recipe
-    from sqcodec.training.vp import fit_codebook
+    from sqcodec.training.vp import finish
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if arguments.threads:
@@ -54,20 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
         device = set_up(arguments.device)
         if world()[0] == 0:
             lock.enter_context(trainer_lock(folder))
-        config, tensors, metadata = load_model(folder / "model")
-        network = build_network(config).to(device)
-        load_weights(network, tensors)
         sampler, _ = build_data(recipe, arguments.cache or folder / "cache")
-        work = folder / "codebook"
-        fit = fit_codebook(
-            network, sampler, work, arguments.latents_per_code, arguments.iterations, recipe.train.seed
-        )
-        barrier()
-        if world()[0] == 0:
-            save_model(folder / "model", config, network.state_dict(), metadata)
-            shutil.rmtree(work)
-            print(f"{folder / 'model'}: {config.codebook_size} codes, mean distance {fit.error:.5f}")
-        barrier()
+        finish(folder, sampler, device, recipe.train.seed, arguments.latents_per_code, arguments.iterations)
     finally:
         lock.close()
         tear_down()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,14 +28,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "train",
         help="train a predictor",
         description="Codes recordings, holds out some speakers, trains on the rest with one thread, and says what is "
-        "saved on the speakers held out. 2000 steps are some minutes of an idle core.",
+        "saved on the speakers held out. 2400 steps are some minutes of an idle core.",
         epilog="example: sqcodec entropy train runs/first/model --data corpus/manifest.tsv --split train --hours 4",
     )
     _add_data(train)
     add_options(train, "--out", required=False, metavar="FILE",
                 help="default: entropy.safetensors in the model's folder")  # fmt: skip
     add_options(train, "--force", help="overwrite a predictor that is there")
-    train.add_argument("--steps", type=positive, default=2000, metavar="N", help="default: 2000")
+    train.add_argument("--steps", type=positive, default=2400, metavar="N", help="default: 2400")
+    train.add_argument("--minutes", type=float, default=math.inf, metavar="M", help="end by then, with fewer steps")
     train.add_argument("--units", type=positive, default=192, metavar="N", help="of the state; default: 192")
     train.add_argument("--seed", type=int, default=0)
     add_options(train, "--threads", default=1, help="CPU threads; default: 1")
@@ -77,6 +79,8 @@ def run_train(arguments: argparse.Namespace) -> int:
     from sqcodec.registry import find_model
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if not arguments.minutes > 0:
+        raise UsageError(f"--minutes {arguments.minutes} must be above 0")
     torch.set_num_threads(arguments.threads)
     folder = find_model(arguments.model)
     out = Path(arguments.out) if arguments.out else folder / PREDICTOR_NAME
@@ -99,7 +103,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     strangers = [clip for clip, out_ in zip(clips, held, strict=True) if out_]
     if not learnt or not strangers:
         raise ValueError(f"{len(learnt)} clips to train on and {len(strangers)} to measure on: both need some")
-    settings = Settings(steps=arguments.steps, units=arguments.units, seed=arguments.seed)
+    settings = Settings(steps=arguments.steps, minutes=arguments.minutes, units=arguments.units, seed=arguments.seed)
     if config.quantizer.kind == "nested":
         settings = dataclasses.replace(settings, lowest=config.quantizer.bits[0])
     print(f"{sum(map(len, learnt))} tokens to train on, {sum(map(len, strangers))} to measure on", flush=True)
@@ -160,7 +164,8 @@ def read_clips(
         manifest = Path(work) / "manifest.jsonl"
         manifest.write_text("".join(_line(clip) for clip in clips), encoding="utf-8")
         print(f"coding {len(clips)} clips", flush=True)
-        totals = tokenize(manifest, Path(work) / "tokens", model=folder, format="npz")
+        finest = config.quantizer.bits[2] if config.quantizer.bits else None
+        totals = tokenize(manifest, Path(work) / "tokens", model=folder, format="npz", bits=finest)
         if totals.failed:
             raise ValueError(totals.failed[0])
         return _from_corpus(TokenDataset(Path(work) / "tokens"), folder, config, arguments)
@@ -187,7 +192,10 @@ def _from_corpus(
         raise ValueError(f"{dataset.folder}: made by the model {dataset.info.model!r}, not by that of '{folder}'")
     finest = 2 ** config.quantizer.bits[2] if config.quantizer.bits else config.codebook_size
     if dataset.info.codebook_size != finest:
-        raise ValueError(f"{dataset.folder}: tokens of {dataset.info.codebook_size} codes; needed are {finest}")
+        how = f": sqcodec tokens --bits {config.quantizer.bits[2]}" if config.quantizer.bits else ""
+        raise ValueError(
+            f"{dataset.folder}: tokens of {dataset.info.codebook_size} codes; needed are {finest}{how}"
+        )
     fewest = arguments.shortest * dataset.info.token_rate
     used = [index for index, length in enumerate(dataset.lengths) if length >= max(1, fewest)]
     fields = [dataset.fields(index) for index in used]
@@ -199,8 +207,6 @@ def _from_corpus(
 
 def _savings(predictor: object, config: ModelConfig, clips: list[np.ndarray]) -> list[dict]:
     """What coding ``clips`` saves: for each of a few rates bits a token, kbit/s before and after, and a sentence."""
-    import math
-
     from sqcodec.entropy import Predictor
     from sqcodec.entropy.symbols import alphabets_of
     from sqcodec.entropy.train import coded_bits

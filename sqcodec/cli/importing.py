@@ -52,12 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
     folder = registry.user_models_dir() / name
     if folder.exists() and not arguments.force:
         raise FileExistsError(f"There is a model {name!r} in {folder}; --force replaces it")
-    config, state, metadata, discriminators = _read(arguments)
+    config, state, metadata, others = _read(arguments)
     config = dataclasses.replace(config, name=name)
     with _replaced(folder) as partial:
         model_hash = checkpoint.save_model(partial, config, state, metadata)
-        if discriminators is not None:
-            shutil.copytree(discriminators, partial / discriminators.name)
+        for place in others:
+            (shutil.copytree if place.is_dir() else shutil.copyfile)(place, partial / place.name)
     size = sum(tensor.numel() for tensor in state.values())
     print(
         f"{name}: {size / 1e6:.1f} M parameters, {config.sample_rate} Hz, {config.token_rate:.2f} tokens/s, "
@@ -66,9 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(arguments: argparse.Namespace) -> tuple[ModelConfig, dict[str, Tensor], dict[str, str], Path | None]:
-    """Configuration, tensors, metadata, and the folder of the discriminators where there is one."""
+def _read(arguments: argparse.Namespace) -> tuple[ModelConfig, dict[str, Tensor], dict[str, str], list[Path]]:
+    """Configuration, tensors, metadata, and what else belongs to the model: its discriminators and predictor."""
     from sqcodec import checkpoint, compat
+    from sqcodec.entropy import PREDICTOR_NAME
 
     source: str | list[str] = arguments.source if len(arguments.source) > 1 else arguments.source[0]
     config_path = arguments.config
@@ -78,7 +79,8 @@ def _read(arguments: argparse.Namespace) -> tuple[ModelConfig, dict[str, Tensor]
                 if config_path:
                     raise UsageError("--config is for published models: this folder has its own configuration")
                 beside = [place / "discriminator" for place in (folder, Path(source))]
-                found = next((place for place in beside if place.is_dir()), None)
+                found = [place for place in beside if place.is_dir()][:1]
+                found += [place for place in [folder / PREDICTOR_NAME] if place.is_file()]
                 return (*checkpoint.load_model(folder), found)
         if source.startswith(HUB):
             from sqcodec import hub
@@ -86,7 +88,7 @@ def _read(arguments: argparse.Namespace) -> tuple[ModelConfig, dict[str, Tensor]
             published = source.removeprefix(HUB)
             source, config_path = str(hub.fetch_published(published)), config_path or published
     config, state = compat.load_published(source, config_path)
-    return config, state, {"source": " ".join(arguments.source)}, None
+    return config, state, {"source": " ".join(arguments.source)}, []
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .common import DEFAULT_MODEL, add_corpus, add_options, corpus, load_codec, positive
+from .common import DEFAULT_MODEL, add_corpus, add_options, add_rate_options, corpus, load_codec, positive
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -20,6 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_corpus(parser)
     add_options(parser, "--model", action="append", default=None, help=f"repeatable; default: {DEFAULT_MODEL}")
     add_options(parser, "--split")
+    add_rate_options(parser)
     parser.add_argument("--clips", type=positive, default=300, metavar="N", help="spread over the corpus; default: 300")
     add_options(parser, "--threads", "--device", "--json")
     parser.set_defaults(run=run)
@@ -37,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     clips = choose_clips(Path(corpus(arguments)), arguments.split, arguments.clips)
     models = arguments.model or [DEFAULT_MODEL]
     codecs = [load_codec(name, arguments.device, arguments.threads) for name in models]
-    found = [measure_quality(codec, clips) for codec in codecs]
+    bits = [codec.config.pick_bits(arguments.bits, arguments.kbps) for codec in codecs]
+    found = [measure_quality(codec, clips, bits=number) for codec, number in zip(codecs, bits, strict=True)]
     print(json.dumps([quality.to_dict() for quality in found]) if arguments.json else quality_table(found), end="")
     return 0

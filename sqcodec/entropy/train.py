@@ -1,7 +1,8 @@
 """Training a predictor: in float32 with PyTorch's GRU; rounded to integers at the end.
 
-Sequences are pieces of recordings; each draws how many symbols its tokens have, so that one predictor serves every
-rate of a nested quantizer.
+Recordings are read side by side, a piece of each a step; the state goes on from piece to piece, so that the predictor
+learns with as much past as it will have. Each recording draws how many symbols its tokens have, so that one predictor
+serves every rate of a nested quantizer.
 
 Letters: B batch, N tokens, S symbols of a token, R the sum of the alphabets, I inputs, E units for a symbol, A the
 largest alphabet.
@@ -26,19 +27,24 @@ from .tables import make_tables
 
 log = logging.getLogger(__name__)
 
+FEWEST_TOKENS = 1000
 LARGEST_ROW = 127.0
 """Of the absolute weights that meet in one exact sum."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of one training. ``batch`` sequences of ``length`` tokens a step; ``lowest``: fewest symbols of a token."""
+    """Of one training. ``batch`` pieces of ``length`` tokens a step; ``lowest``: fewest symbols of a token.
 
-    steps: int = 2000
-    batch: int = 16
-    length: int = 256
+    ``minutes``: at most; where they are too few for the steps, the learning rate falls with the time.
+    """
+
+    steps: int = 2400
+    minutes: float = math.inf
+    batch: int = 32
+    length: int = 64
     units: int = 192
-    rate: float = 4e-3
+    rate: float = 6e-3
     lowest: int = 0
     seed: int = 0
 
@@ -68,21 +74,25 @@ class PredictorNetwork(nn.Module):
         self.register_buffer("later", later.repeat_interleave(self.each, dim=1).float())  # [R, S E]
         self.register_buffer("unused", torch.arange(widest) >= sizes[:, None])  # [S, A]
 
-    def forward(self, symbols: Tensor, counts: Tensor) -> Tensor:
-        """Symbols int64 [B, N, S], of which the first ``counts`` [B] are there, to nats of each [B, N, S]."""
+    def forward(self, symbols: Tensor, counts: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Symbols int64 [B, N, S], of which the first ``counts`` [B] are there, to nats of each [B, N, S].
+
+        ``state`` [B, H] is that before the first token; the second result is the one after the last.
+        """
         there = torch.arange(len(self.alphabets)) < counts[:, None, None]  # [B, 1, S]
         hot = torch.cat([F.one_hot(symbols[..., s], size) * there[..., s : s + 1]
                          for s, size in enumerate(self.alphabets)], dim=-1).float()  # fmt: skip
         length = symbols.shape[1]
         phases = self.phase[torch.arange(length) % len(self.phase)]
         inputs = hot @ self.embedding + phases + self.count[counts - 1][:, None]
-        states = self.gru(inputs[:, :-1])[0]
-        states = F.pad(states, (0, 0, 1, 0))
-        sums = self.hidden(states) + hot @ (self.within * self.later)
+        after = self.gru(inputs, state[None])[0]
+        before = torch.cat([state[:, None], after[:, :-1]], dim=1)
+        sums = self.hidden(before) + hot @ (self.within * self.later)
         active = sums.clamp(0, HIGHEST_ACTIVATION / 2**ACTIVATION_BITS).unflatten(-1, (len(self.alphabets), -1))
         scores = torch.einsum("bnse,sae->bnsa", active, self.output) + self.output_bias
         scores = scores.masked_fill(self.unused, -1e9)
-        return F.cross_entropy(scores.flatten(0, 2), symbols.flatten(), reduction="none").view_as(symbols) * there
+        nats = F.cross_entropy(scores.flatten(0, 2), symbols.flatten(), reduction="none").view_as(symbols) * there
+        return nats, after[:, -1].detach()
 
     @torch.no_grad()
     def to_integers(self) -> Predictor:
@@ -122,32 +132,32 @@ def train_predictor(
         alphabets: of a token's symbols.
         phases: tokens of a frame; a clip begins with the first of one.
     Raises:
-        ValueError: there are fewer tokens than one batch has.
+        ValueError: there is too little to learn from.
     """
-    if sum(map(len, clips)) < settings.batch * settings.length:
-        raise ValueError(
-            f"{sum(map(len, clips))} tokens to train on, fewer than a batch of {settings.batch} x {settings.length}: "
-            "give more audio"
-        )
+    if (tokens := sum(map(len, clips))) < FEWEST_TOKENS:
+        raise ValueError(f"{tokens} tokens to train on: allowed are {FEWEST_TOKENS} and more. Give more audio.")
     torch.manual_seed(settings.seed)
     network = PredictorNetwork(alphabets, phases, settings.units)
     optimizer = torch.optim.AdamW(network.parameters(), settings.rate, (0.9, 0.99), weight_decay=0.01)
     batches = _batches(clips, alphabets, phases, settings)
+    state = torch.zeros(settings.batch, settings.units)
     began, mean = time.perf_counter(), 0.0
     for step in range(settings.steps):
-        share = step / settings.steps
+        share = max(step / settings.steps, (time.perf_counter() - began) / (60 * settings.minutes))
+        if share >= 1:
+            break
         rate = settings.rate * min(1.0, 20 * (share + 1 / settings.steps)) * 0.5 * (1 + math.cos(math.pi * share))
         optimizer.param_groups[0]["lr"] = rate
-        symbols, counts, weights = next(batches)
-        nats = network(symbols, counts) * weights[..., None]
-        loss = nats.sum() / weights.sum() / counts.float().mean()
+        symbols, counts, weights, goes_on = next(batches)
+        nats, state = network(symbols, counts, state * goes_on)
+        loss = (nats * weights[..., None]).sum() / (weights * counts[:, None]).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         mean += 0.05 * (loss.item() - mean) if step else loss.item()
         if step % 50 == 49 or step + 1 == settings.steps:
-            left = (time.perf_counter() - began) / (step + 1) * (settings.steps - step - 1)
+            left = (time.perf_counter() - began) * (1 / max(share, 1e-9) - 1)
             log.info("step %d  bits a symbol %.3f  lr %.2g  left %.0f s", step + 1, mean / math.log(2), rate, left)
     return network.to_integers()
 
@@ -176,22 +186,32 @@ def coded_bits(
 
 def _batches(
     clips: Sequence[np.ndarray], alphabets: tuple[int, ...], phases: int, settings: Settings
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Symbols [B, N, S], how many of them are there [B], and weights [B, N]: 0 past a clip's end."""
-    rng = np.random.default_rng(settings.seed)
-    shares = np.array([len(clip) for clip in clips], np.float64)
-    nested, most = set(alphabets) == {2}, len(alphabets)
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Symbols [B, N, S], how many of them are there [B], weights [B, N]: 0 past a clip's end, and whether each row
+    goes on where the one of the batch before ended [B, 1]: 0 or 1."""
+    rng, most = np.random.default_rng(settings.seed), len(alphabets)
+    lowest = min(settings.lowest or 1, most) if set(alphabets) == {2} else most
+    length = -(-settings.length // phases) * phases
+
+    def pieces() -> Iterator[tuple[np.ndarray, int, int]]:
+        """Of one clip after the other: int64 [n], symbols of a token, whether it goes on."""
+        while True:
+            clip, count = clips[int(rng.integers(len(clips)))], int(rng.integers(lowest, most + 1))
+            for first in range(0, len(clip), length):
+                yield clip[first : first + length], count, first > 0
+
+    lanes = [pieces() for _ in range(settings.batch)]
+    for lane in lanes:  # so that they do not all begin a clip at once
+        for _ in range(int(rng.integers(8))):
+            next(lane)
     while True:
-        rows = np.zeros((settings.batch, settings.length), np.int64)
-        weights = np.zeros(rows.shape, np.float32)
-        for index, chosen in enumerate(rng.choice(len(clips), settings.batch, p=shares / shares.sum())):
-            clip = clips[chosen]
-            first = int(rng.integers(max(1, len(clip) - settings.length + 1))) // phases * phases
-            part = clip[first : first + settings.length]
-            rows[index, : len(part)], weights[index, : len(part)] = part, 1
-        lowest = min(settings.lowest or 1, most) if nested else most
-        counts = torch.from_numpy(rng.integers(lowest, most + 1, settings.batch))
-        yield torch.from_numpy(split(rows, alphabets, most)), counts, torch.from_numpy(weights)
+        found, counts, goes_on = zip(*map(next, lanes), strict=True)
+        rows = np.stack([np.pad(piece, (0, length - len(piece))) for piece in found])
+        weights = np.arange(length) < np.array([len(piece) for piece in found])[:, None]
+        yield (
+            torch.from_numpy(split(rows, alphabets, most)), torch.tensor(counts),
+            torch.from_numpy(weights).float(), torch.tensor(goes_on).float()[:, None],
+        )  # fmt: skip
 
 
 def _integers(values: Tensor) -> np.ndarray:

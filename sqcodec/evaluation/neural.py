@@ -49,6 +49,10 @@ class NeuralCodec:
         """What the decoder needs; here of tensors of tokens."""
         return round(sum(part.numel() for part in codes) * self.bits)
 
+    def compact_bits(self, codes: Any, most: int) -> int | None:
+        """What the decoder needs of entropy coded tokens, `most` where they do not get smaller; None: it has none."""
+        return None
+
     def info(self) -> SystemInfo:
         versions = {self.package: version(self.package)}
         weights = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
@@ -64,7 +68,9 @@ class NeuralCodec:
         middle = time.perf_counter()
         decoded = np.asarray(self.decode(codes, len(samples)), np.float32).reshape(-1)
         seconds = middle - start, time.perf_counter() - middle
-        return Coded(decoded, self.sample_rate, self.payload_bits(codes), None, self.tokens(codes), *seconds)
+        bits = self.payload_bits(codes)
+        compact = self.compact_bits(codes, bits)
+        return Coded(decoded, self.sample_rate, bits, None, self.tokens(codes), *seconds, compact_bits=compact)
 
     def fitting(self, text: str, each: float, allowed: list[int], wanted: float | None) -> int:
         """The most codebooks of those `allowed`, of `each` bit/s, that fit in `wanted` kbit/s; ValueError for none."""
@@ -111,6 +117,16 @@ class SqcodecModel(NeuralCodec):
         from sqcodec import container
 
         return 8 * container.packed_size(codes.numel(), self._codec.config.codes(self._bits))
+
+    def compact_bits(self, codes: Any, most: int) -> int | None:
+        from sqcodec.entropy import BlockWriter
+
+        codec = self._codec
+        if not codec.has_predictor:
+            return None
+        writer = BlockWriter(codec.predictor, 1, codec.config.codes(self._bits), codec.levels)
+        writer.push(self.tokens(codes)[None])
+        return min(8 * len(writer.flush()), most)
 
 
 class TorchCodec(NeuralCodec):

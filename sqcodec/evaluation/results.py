@@ -46,6 +46,7 @@ class Row:
     length_change: float = 0.0
     payload_bits: int | None = None
     file_bits: int | None = None
+    compact_bits: int | None = None
     num_tokens: int | None = None
     encode_seconds: float | None = None
     decode_seconds: float | None = None

@@ -40,6 +40,7 @@ def summarise(rows: list[Row], systems: Systems, metrics: list[str], folder: Pat
             "metrics": _means(own, shared),
             "payload_bit_rate": _rate(good, "payload_bits"),
             "file_bit_rate": _rate(good, "file_bits"),
+            "compact_bit_rate": _rate(good, "compact_bits"),
             "token_rate": _rate(good, "num_tokens"),
             "encode_speed": _speed(good, "encode_seconds"),
             "decode_speed": _speed(good, "decode_seconds"),

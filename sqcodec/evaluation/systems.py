@@ -38,7 +38,8 @@ class Coded:
     """What a system made of a clip.
 
     `samples` float32 [T'] at `sample_rate` Hz, with the codec's own delay still in. `payload_bits` counts what
-    the decoder needs, `file_bits` the file with its headers; `tokens` are integers [N] or [N, Q] where the
+    the decoder needs, `file_bits` the file with its headers, `compact_bits` what the decoder needs where the tokens are
+    entropy coded (models with a predictor); `tokens` are integers [N] or [N, Q] where the
     system has them; the times are in seconds, None where nothing was run.
     """
 
@@ -49,6 +50,7 @@ class Coded:
     tokens: np.ndarray | None = None
     encode_seconds: float | None = None
     decode_seconds: float | None = None
+    compact_bits: int | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def main_table(results: Results) -> Table:
     for system, summary in results.summary.items():
         info = results.systems[system]
         cells = [cell(summary["metrics"].get(name), metrics[name]["digits"]) for name in metrics]
-        rates = [number(info["bit_rate"], 2, 1000), number(summary["payload_bit_rate"], 2, 1000)]
+        rates = [number(info["bit_rate"], 2, 1000), _actual(summary)]
         table.append([info["label"], *rates, *cells, _num_coded(summary)])
     return table
 
@@ -144,6 +144,12 @@ def cell(interval: dict[str, float] | None, digits: int) -> str:
 def number(value: float | None, digits: int, unit: float = 1.0) -> str:
     """'12.3', or a dash."""
     return "-" if value is None else f"{value / unit:.{digits}f}"
+
+
+def _actual(summary: dict[str, Any]) -> str:
+    """'2.81', or '2.81 (2.07)' with the rate of compact files."""
+    compact = summary.get("compact_bit_rate")
+    return number(summary["payload_bit_rate"], 2, 1000) + (f" ({number(compact, 2, 1000)})" if compact else "")
 
 
 def _num_coded(summary: dict[str, Any]) -> str:

@@ -98,6 +98,7 @@ def _code(task: Task, text: str, reference: np.ndarray) -> tuple[Row, np.ndarray
         length_change=(len(decoded) - len(reference)) / REFERENCE_RATE,
         payload_bits=coded.payload_bits,
         file_bits=coded.file_bits,
+        compact_bits=coded.compact_bits,
         num_tokens=None if coded.tokens is None else len(coded.tokens),
         encode_seconds=coded.encode_seconds,
         decode_seconds=coded.decode_seconds,

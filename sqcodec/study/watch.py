@@ -22,6 +22,8 @@ COLLAPSED_DROP = 0.5
 class WatchedTrainer(Trainer):
     """Trains as ``sqcodec train`` does, and keeps per-step numbers. It scores nothing itself."""
 
+    fits_codebook = False
+
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.encoder_norms: list[float] = []

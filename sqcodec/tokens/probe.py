@@ -31,7 +31,9 @@ class SpeakerProbe:
     stretches: int
 
 
-def probe_speakers(codec: Codec, streams: Sequence[np.ndarray], speakers: Sequence[str]) -> SpeakerProbe | None:
+def probe_speakers(
+    codec: Codec, streams: Sequence[np.ndarray], speakers: Sequence[str], bits: int | None = None
+) -> SpeakerProbe | None:
     """Tokens [N] and speaker of each clip. None where fewer than two speakers have two clips that are long enough.
 
     Raises:
@@ -48,7 +50,7 @@ def probe_speakers(codec: Codec, streams: Sequence[np.ndarray], speakers: Sequen
     for stream, speaker in zip(streams, speakers, strict=True):
         parts = [stream[start : start + length] for start in range(0, len(stream) - length + 1, length)]
         if speaker and parts:
-            clips.setdefault(speaker, []).append([_describe(codec, part) for part in parts])
+            clips.setdefault(speaker, []).append([_describe(codec, part, bits) for part in parts])
     clips = {speaker: found for speaker, found in clips.items() if len(found) > 1}
     if len(clips) < 2:
         return None
@@ -65,9 +67,10 @@ def probe_speakers(codec: Codec, streams: Sequence[np.ndarray], speakers: Sequen
 
 
 @torch.inference_mode()
-def _describe(codec: Codec, tokens: np.ndarray) -> np.ndarray:
+def _describe(codec: Codec, tokens: np.ndarray, bits: int | None) -> np.ndarray:
     """Numbers for a stretch of tokens [N]."""
-    codes = codec.network.quantizer.lookup(torch.from_numpy(np.int64(tokens))[None].to(codec.device))[0].cpu().numpy()
+    quantizer = codec.network.quantizer.at(bits)
+    codes = quantizer.lookup(torch.from_numpy(np.int64(tokens))[None].to(codec.device))[0].cpu().numpy()
     steps = np.diff(codes, axis=0)
     found = [codes.mean(axis=0), codes.std(axis=0), steps.std(axis=0)]
     if codec.levels and max(codec.levels) <= MOST_DIGITS:

@@ -16,6 +16,8 @@ import numpy as np
 from sqcodec.audio import load
 from sqcodec.codec import Codec
 from sqcodec.data.manifest import Clip, read_manifest
+from sqcodec.entropy.blocks import needed_symbols
+from sqcodec.entropy.train import coded_bits
 from sqcodec.tokens.ngrams import Orders, score_orders
 from sqcodec.tokens.probe import SpeakerProbe, probe_speakers
 from sqcodec.tokens.stability import Stability, measure_stability
@@ -36,6 +38,8 @@ class Quality:
     seconds: float
     tokens: int
     used: int
+    compact: float | None
+    """Bits a second of compact files, without their headers; None where the model has no predictor."""
     orders: Orders
     stability: dict[str, Stability]
     speaker: SpeakerProbe | None
@@ -49,7 +53,9 @@ class Quality:
         return asdict(self) | {"bits_per_second": self.bits_per_second()}
 
 
-def measure_quality(codec: Codec, clips: Sequence[Clip], stability_clips: int = 20) -> Quality:
+def measure_quality(
+    codec: Codec, clips: Sequence[Clip], stability_clips: int = 20, bits: int | None = None
+) -> Quality:
     """Codes all clips once, and ``stability_clips`` of them once for each change. ValueError for too few clips."""
     streams: list[np.ndarray] = []
     kept: list[np.ndarray] = []
@@ -57,7 +63,7 @@ def measure_quality(codec: Codec, clips: Sequence[Clip], stability_clips: int = 
     for clip in clips:
         samples = load(clip.path, codec.sample_rate)[0].mean(axis=0)
         seconds += len(samples) / codec.sample_rate
-        streams.append(codec.encode(samples)[0].numpy())
+        streams.append(codec.encode(samples, bits=bits)[0].numpy())
         if len(kept) < stability_clips:
             kept.append(samples)
     counted = [stream for index, stream in enumerate(streams) if index % VALIDATION]
@@ -65,16 +71,25 @@ def measure_quality(codec: Codec, clips: Sequence[Clip], stability_clips: int = 
     return Quality(
         model=codec.name,
         token_rate=codec.token_rate,
-        codebook_size=codec.codebook_size,
-        nominal_bits=codec.bit_rate,
+        codebook_size=codec.config.codes(bits),
+        nominal_bits=1000 * codec.config.kbps(bits),
         clips=len(streams),
         seconds=seconds,
         tokens=sum(map(len, streams)),
         used=len(np.unique(np.concatenate(streams))),
-        orders=score_orders(counted, scored, codec.config.digit_levels()),
-        stability=measure_stability(codec, kept),
-        speaker=probe_speakers(codec, streams, [clip.speaker for clip in clips]),
+        compact=_compact(codec, streams, bits),
+        orders=score_orders(counted, scored, codec.config.digit_levels(bits)),
+        stability=measure_stability(codec, kept, bits=bits),
+        speaker=probe_speakers(codec, streams, [clip.speaker for clip in clips], bits),
     )
+
+
+def _compact(codec: Codec, streams: list[np.ndarray], bits: int | None) -> float | None:
+    if not codec.has_predictor:
+        return None
+    count = needed_symbols(codec.predictor, codec.config.codes(bits), codec.levels)
+    coded, tokens = coded_bits(codec.predictor, streams, count)
+    return coded / tokens * codec.token_rate
 
 
 def choose_clips(source: str | Path, split: str | None, count: int) -> list[Clip]:
@@ -93,6 +108,8 @@ def quality_table(found: Sequence[Quality]) -> str:
     }
     for order in range(3):
         rows[f"bits a second, coded at order {order}"] = [f"{q.bits_per_second()[order]:.0f}" for q in found]
+    if any(q.compact for q in found):
+        rows["bits a second, compact files"] = [f"{q.compact:.0f}" if q.compact else "-" for q in found]
     for order in range(3):
         rows[f"bits a token, coded at order {order} (plug-in entropy)"] = [
             f"{q.orders.bits[order]:.2f} ({q.orders.plug_in[order]:.2f})" for q in found

@@ -29,7 +29,9 @@ class Stability:
     digits: float
 
 
-def measure_stability(codec: Codec, clips: Sequence[np.ndarray], seed: int = 0) -> dict[str, Stability]:
+def measure_stability(
+    codec: Codec, clips: Sequence[np.ndarray], seed: int = 0, bits: int | None = None
+) -> dict[str, Stability]:
     """By the name of the change, such as "gain +1 dB". Clips float32 [T], at the model's rate."""
     generator = np.random.default_rng(seed)
     changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
@@ -40,11 +42,11 @@ def measure_stability(codec: Codec, clips: Sequence[np.ndarray], seed: int = 0) 
         changes[f"gain {gain:+g} dB"] = _Gain(gain)
     for level in NOISES:
         changes[f"noise at -{level:g} dB"] = _Noise(level, generator)
-    plain = [tokens.numpy() for tokens in codec.encode_batch(list(clips))]
-    levels = codec.config.digit_levels()
+    plain = [tokens.numpy() for tokens in codec.encode_batch(list(clips), bits=bits)]
+    levels = codec.config.digit_levels(bits)
     results = {}
     for name, change in changes.items():
-        changed = [tokens.numpy() for tokens in codec.encode_batch([change(clip) for clip in clips])]
+        changed = [tokens.numpy() for tokens in codec.encode_batch([change(clip) for clip in clips], bits=bits)]
         same, equal, count = 0, 0.0, 0
         for old, new in zip(plain, changed, strict=True):
             length = min(len(old), len(new))

@@ -59,6 +59,9 @@ class Trainer:
         ValueError: another process trains in the folder, or the recipe does not fit; FileNotFoundError: no corpus.
     """
 
+    fits_codebook = True
+    """At the end, after vector perturbation."""
+
     def __init__(
         self,
         recipe: Recipe,
@@ -105,6 +108,7 @@ class Trainer:
         self.rollbacks = Rollbacks(train.most_rollbacks)
         self.tracker = Tracker(self.folder, train.steps, train.tensorboard, speaks=self.rank == 0)
         self.step = self.saved_step = 0
+        self.scores_start = False
         count = sum(p.numel() for p in self.network.parameters())
         log.info("%.2f M parameters, %.2f h of speech", count / 1e6, self.sampler.seconds / 3600)
 
@@ -131,6 +135,8 @@ class Trainer:
         tensors |= fresh
         load_weights(self.network, tensors)
         load_weights(self.average, tensors)
+        self.scores_start = True
+        log.info("starting from '%s'", folder)
 
     def resume(self) -> bool:
         """Loads the run's state, if it has one: the newest that is whole.
@@ -237,6 +243,7 @@ class Trainer:
             self._save_model()  # a crash came between the state and the model
         audio = self.sampler.batch_size * self.sampler.segment_length / self.recipe.model.sample_rate
         self.tracker.begin(self.step)
+        self._announce(audio)
         if self._validation_due() and not self.tracker.has(self.step, "validation_stoi"):
             self._validate()
         while self.step < train.steps:
@@ -255,7 +262,24 @@ class Trainer:
                 interruption.end(asked)
             if self._validation_due():
                 self._validate()
+        if self.fits_codebook and self.perturbation is not None and self.step and not vp.is_finished(self.folder):
+            log.info("fitting the codebook")
+            vp.finish(self.folder, self.sampler, self.device, train.seed)
         log.info("done: %d steps, the model is in '%s'", self.step, self.folder)
+
+    def _announce(self, audio_seconds: float) -> None:
+        """Says what is going to happen."""
+        train, corpus = self.recipe.train, self.sampler.seconds
+        heard = (train.steps - self.step) * audio_seconds
+        if heard <= 0:
+            return
+        log.info(
+            "%d steps of %.1f s of speech: %.1f h, %.2g times the corpus; a line every %d steps, scores every %d",
+            train.steps - self.step, audio_seconds, heard / 3600, heard / corpus, train.log_every,
+            train.validate_every if self.validation else 0,
+        )  # fmt: skip
+        if train.compile:
+            log.info("compiling: the first step may take minutes (train.compile=false goes without, slower)")
 
     def _asked_to_end(self, interruption: Interruption) -> int:
         """The signal that asked any process to end, or 0: all stop after the same step."""
@@ -267,7 +291,8 @@ class Trainer:
     def _validation_due(self) -> bool:
         train = self.recipe.train
         last = self.step == train.steps
-        return bool(self.validation and self.step and (self.step % train.validate_every == 0 or last))
+        due = self.step % train.validate_every == 0 or last if self.step else self.scores_start
+        return bool(self.validation and due)
 
     def _model_step(self) -> int:
         """The step whose weights the model folder holds; -1 where there is none."""

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 SHOWN = ("total", "mel", "discriminator")
 """On the bar."""
-CLOCK = "audio_seconds_per_second"
-"""The one number of a row that another run of the same recipe does not repeat."""
+CLOCK = "speed"
+"""Seconds of speech trained on per second: the one number of a row that another run of the recipe does not repeat."""
 
 
 class Tracker:
@@ -86,9 +86,9 @@ class Tracker:
         row = self.means()
         seconds = max(1e-9, time.monotonic() - self.started)
         row |= {CLOCK: self.counted * audio_seconds / seconds, **more}
-        eta = (self.steps - step) * seconds / max(1, self.counted)
+        left = (self.steps - step) * seconds / max(1, self.counted)
         self.clear()
-        self.write(step, row, f" eta {eta / 60:.0f} min")
+        self.write(step, row, f", {_in_words(left)} left")
         return row
 
     def state_dict(self) -> dict[str, Any]:
@@ -120,3 +120,7 @@ class Tracker:
         image = (spectrum.clamp_min(1e-4).log10() + 4.0) / 6.0
         self.writer.add_image(name, image.clamp(0, 1).flip(0)[None], step)
         self.writer.flush()
+
+
+def _in_words(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"

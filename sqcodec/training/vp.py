@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import copy
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sqcodec.checkpoint import load_model, load_weights, save_model
 from sqcodec.data.segments import SegmentSampler
-from sqcodec.distributed import alone, first_of, world
+from sqcodec.distributed import alone, barrier, first_of, world
+from sqcodec.nn import build_network
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.quantizers import VectorPerturbation, VectorQuantizer
 from sqcodec.quantizers.kmeans import Fit, fit_codes
@@ -25,6 +28,8 @@ log = logging.getLogger(__name__)
 QUICK_ITERATIONS, QUICK_POINTS_PER_CODE, QUICK_ROUNDS = 3, 16, 256
 SAMPLE = 4096
 """Latents that eta is calibrated on, at most a quarter of the queue."""
+PER_CODE, ITERATIONS = 32, 20
+"""Of the codebook at the end: latents for each code, and iterations of K-means."""
 
 
 def quick_codes(perturbation: VectorPerturbation, seed: int) -> tuple[Tensor, Tensor]:
@@ -70,6 +75,29 @@ def with_quick_codes(network: CodecNetwork, perturbation: VectorPerturbation, se
     assert isinstance(quantizer, VectorQuantizer)
     quantizer.set_codebook(quick_codes(perturbation, seed)[0].to(quantizer.codebook.device))
     return copied
+
+
+def finish(
+    run: Path, sampler: SegmentSampler, device: torch.device, seed: int, per_code: int = PER_CODE,
+    iterations: int = ITERATIONS,
+) -> None:
+    """Fits the codebook of a run and puts it into the run's model; started again it continues."""
+    config, tensors, metadata = load_model(run / "model")
+    network = build_network(config).to(device)
+    load_weights(network, tensors)
+    work = run / "codebook"
+    fit = fit_codebook(network, sampler, work, per_code, iterations, seed)
+    barrier()
+    if world()[0] == 0:
+        save_model(run / "model", config, network.state_dict(), metadata)
+        shutil.rmtree(work)
+        log.info("%d codes in '%s', mean distance %.5f", config.codebook_size, run / "model", fit.error)
+    barrier()
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run's model has its codebook."""
+    return bool(load_model(run / "model")[1]["quantizer.fitted"])
 
 
 @torch.no_grad()

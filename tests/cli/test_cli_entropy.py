@@ -10,7 +10,8 @@ import pytest
 import soundfile
 from cli_helpers import failure, speech
 
-from sqcodec import cli
+import sqcodec
+from sqcodec import cli, container
 from sqcodec.entropy import Predictor
 
 
@@ -37,6 +38,29 @@ def test_a_predictor_is_trained_and_saves_bits(corpus, home, tmp_path, capsys, m
     assert "--force" in failure(capsys)
     assert cli.main([*arguments[:-1], "nobody", "--force"]) == 1
     assert "nobody" in failure(capsys)
+
+
+def test_one_predictor_serves_every_rate_of_a_model(corpus, nested_home, tmp_path, capsys, monkeypatch) -> None:
+    models = tmp_path / "home" / "models"
+    shutil.copytree(nested_home / "models", models)
+    monkeypatch.setenv("SQCODEC_HOME", str(tmp_path / "home"))
+    coarse = ["tokens", str(corpus), "--out", str(tmp_path / "coarse"), "--model", "nested"]
+    assert cli.main([*coarse, "--format", "npz", "--engine", "serial"]) == 0
+    train = ["entropy", "train", "nested", "--steps", "12", "--units", "16", "--data"]
+    assert cli.main([*train, str(tmp_path / "coarse")]) == 1
+    assert "needed are 65536: sqcodec tokens --bits 16" in failure(capsys)
+    assert cli.main([*train, str(corpus)]) == 0
+    capsys.readouterr()
+    assert cli.main(["entropy", "measure", "nested", "--data", str(corpus), "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert [line["bits"] for line in lines] == [6, 9, 12, 16] and all(line["saving"] > 0.02 for line in lines)
+    source = str(corpus / "s1" / "a.wav")
+    for bits in ("16", "9"):
+        out = str(tmp_path / f"{bits}.sqc")
+        assert cli.main(["encode", source, out, "--model", "nested", "--compact", "--bits", bits]) == 0
+    assert cli.main(["cut", str(tmp_path / "16.sqc"), str(tmp_path / "cut.sqc"), "--bits", "9"]) == 0
+    data = (tmp_path / "9.sqc").read_bytes()
+    assert (tmp_path / "cut.sqc").read_bytes() == data and data[5] == container.PAYLOAD_ENTROPY
 
 
 def test_a_model_without_predictor_says_how_to_get_one(corpus, home, capsys, monkeypatch) -> None:
@@ -66,6 +90,11 @@ def test_compact_files_decode_to_the_same_audio(corpus, home, tmp_path, capsys, 
     assert cli.main(["decode", fixed, str(tmp_path / "a.wav")]) == 0
     assert cli.main(["decode", compact, str(tmp_path / "b.wav")]) == 0
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
-    (models / "tiny" / "entropy.safetensors").unlink()
+    assert cli.main(["import", str(models / "tiny"), "--as", "again"]) == 0
+    again, copy = models / "again" / "entropy.safetensors", tmp_path / "copy"
+    sqcodec.load("again").save_pretrained(copy)
+    assert (copy / "entropy.safetensors").read_bytes() == again.read_bytes()
+    for place in (models / "tiny", models / "again"):
+        (place / "entropy.safetensors").unlink()
     assert cli.main(["decode", compact, str(tmp_path / "c.wav")]) == 1
     assert "predictor" in failure(capsys)

@@ -57,7 +57,7 @@ def test_the_state_before_the_damaged_one_goes_on(tiny_config, tmp_path: Path, c
     assert "going on from the state before it, of step 2" in caplog.text and again.step == 4
     assert_equal(read_state(run / "state.pt")["network"], expected["network"])
     assert all(torch.equal(weights[name], tensor) for name, tensor in load_model(run / "model")[1].items())
-    clock = "audio_seconds_per_second"
+    clock = "speed"
     assert [row | {clock: 0} for row in rows(run)] == [row | {clock: 0} for row in lines]
     # The damaged one never took the place of a whole one, and a run that lacks the newest goes on too.
     assert read_state(run / "state.previous.pt")["step"] == 2

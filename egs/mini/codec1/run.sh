@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A small corpus: from download to tokens. See README.md.
 set -euo pipefail
-stage=0 stop_stage=6 root=corpora/mini_librispeech corpus="" recipe=recipes/base.toml out=runs/mini device=cpu
+stage=0 stop_stage=5 root=corpora/mini_librispeech corpus="" recipe=recipes/base.toml out=runs/mini device=cpu
 download=() more=()
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -26,7 +26,6 @@ prepares() { runs "$1" && [ -z "$corpus" ]; }
 if prepares 0; then python recipes/prepare/mini_librispeech.py --root "$root" --only download "${download[@]}"; fi
 if prepares 1; then python recipes/prepare/mini_librispeech.py --root "$root" --only manifest; fi
 if runs 2; then sqcodec train "$recipe" --data "$manifest" --out "$out" --device "$device" "${more[@]}"; fi
-if runs 3 && grep -q '"kind": "vp"' "$out/recipe.json"; then sqcodec codebook "$out" --device "$device"; fi
-if runs 4; then sqcodec evaluate "$manifest" --model "$out" --split test --out "$out/evaluation"; fi
-if runs 5; then sqcodec export onnx "$out/onnx" --model "$out" --force; fi
-if runs 6; then sqcodec tokens "$manifest" --out "$out/tokens" --model "$out" --format npz; fi
+if runs 3; then sqcodec evaluate "$manifest" --model "$out" --split test --out "$out/evaluation"; fi
+if runs 4; then sqcodec export onnx "$out/onnx" --model "$out" --force; fi
+if runs 5; then sqcodec tokens "$manifest" --out "$out/tokens" --model "$out" --format npz; fi
