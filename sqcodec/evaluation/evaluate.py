@@ -19,9 +19,9 @@ from .memory import peak_memory
 from .results import Results, Row, RowStore
 from .scorers import REFERENCE_RATE, all_metrics, core_metrics, scorers_for
 from .summary import break_down, compare, summarise
-from .systems import SystemInfo, make_system, system_key
+from .systems import SystemInfo, system_key
 from .utterances import Utterance, list_utterances
-from .work import Task, clip_path, prepare_worker, run_task
+from .work import Task, clip_path, load_system, prepare_worker, run_task
 
 _LOG = logging.getLogger(__name__)
 
@@ -96,9 +96,10 @@ def _usable_metrics(options: Options, left_out: dict[str, str]) -> list[str]:
 
 def _usable_systems(options: Options, left_out: dict[str, str]) -> dict[str, SystemInfo]:
     infos, keys = {}, set()
+    load_system.cache_clear()
     for text in dict.fromkeys(options.systems):
         try:
-            info = make_system(text, options.device).info()
+            info = load_system(text, options.device).info()
         except (MissingExtra, OSError) as error:
             if options.strict or text.startswith("sqcodec:"):
                 raise
@@ -154,6 +155,7 @@ def _run(tasks: list[Task], jobs: int) -> Iterator[list[Row]]:
     if jobs == 1 or len(tasks) < 2:
         yield from map(run_task, tasks)
         return
+    load_system.cache_clear()  # the workers have their own
     before = dict(os.environ)
     prepare_worker()  # children take the environment before they import anything
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqcodec.files import published
 from .alignment import align, estimate_delay
 from .results import Row
 from .scorers import REFERENCE_RATE, Pair, score
-from .systems import Coded, System, make_system, system_key
+from .systems import Coded, make_system, system_key
 from .utterances import Utterance
 
 _LENGTH_TOLERANCE = 0.12  # seconds: a delay and a frame, of any codec here
@@ -37,7 +38,8 @@ class Task:
     device: str = "cpu"
 
 
-_systems: dict[tuple[str, str], System] = {}
+load_system = lru_cache(maxsize=None)(make_system)
+"""Each system once a process; `evaluate` forgets those of before."""
 
 
 def prepare_worker() -> None:
@@ -77,10 +79,7 @@ def run_task(task: Task) -> list[Row]:
 
 def _code(task: Task, text: str, reference: np.ndarray) -> tuple[Row, np.ndarray]:
     """Codes one clip, aligns it with the reference and keeps it. What is scored is what is kept: 16 bit."""
-    key = (text, task.device)
-    if key not in _systems:
-        _systems[key] = make_system(text, task.device)
-    coded = _systems[key].code(task.utterance)
+    coded = load_system(text, task.device).code(task.utterance)
     if not np.isfinite(coded.samples).all():
         raise ValueError("the decoded signal has NaN or infinite samples")
     if not len(coded.samples):
