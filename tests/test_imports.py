@@ -34,7 +34,7 @@ ALLOWED = {
     "export": {"nn", "quantizers", "codec"},
     "training": {
         "config", "nn", "quantizers", "losses", "discriminators", "data", "checkpoint", "registry", "runs",
-        "sharding",
+        "sharding", "identity", "evaluation",
     },
     "study": {"config", "data", "evaluation", "nn", "quantizers", "training"},
     "tokens": {"config", "entropy", "audio", "data", "registry", "checkpoint", "codec", "vocabulary"},

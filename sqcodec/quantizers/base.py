@@ -27,6 +27,8 @@ class QuantizerOutput:
     """Scalar, float32: added to the training loss."""
     metrics: dict[str, Tensor] = field(default_factory=dict)
     """Scalars to log, detached."""
+    source: Tensor | None = None
+    """[B, N, C]: the features that were quantised, where a network gives them."""
 
 
 class TokenCoder(Protocol):

@@ -108,6 +108,15 @@ class NestedFSP(FSP):
             }
             return QuantizerOutput(output, self.nearest(latents.detach()), self.norm_loss(latents, positions), metrics)
 
+    def cut(self, features: Tensor, bits: int) -> Tensor:
+        """Features [B, N, C] to what the decoder sees of their tokens of ``bits`` [B, N, C], with a straight-through
+        gradient."""
+        with torch.autocast(features.device.type, enabled=False):
+            counts = self.levels_of(self._checked(bits))
+            positions = self.positions(self.latents(features), counts)
+            seen = straight_through(self.digits(positions, counts), positions)
+            return self.features(self.with_sizes(self.codes(seen, counts), counts), features.dtype)
+
     def _drawn_bits(self, latents: Tensor) -> Tensor:
         """Bits of each segment [B, 1], int64, all equally likely."""
         drawn = shared_rand(len(latents), 1, device=latents.device) * (self.highest - self.lowest + 1)

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from sqcodec.data.files import AudioFiles
 from sqcodec.data.loader import Batches
 from sqcodec.data.manifest import Clip, hold_out_share, hold_out_speakers, read_manifest
 from sqcodec.data.segments import SegmentSampler
+from sqcodec.data.teacher import TokenTargets, build_features
 from sqcodec.files import write_atomically
 from sqcodec.nn import build_network
 from sqcodec.nn.base import CodecNetwork
@@ -33,6 +35,7 @@ from sqcodec.sharding import alone, shared_sum
 from sqcodec.training import vp
 from sqcodec.training.adversary import Adversary
 from sqcodec.training.distributed import barrier, mean_over_processes, world, wrap
+from sqcodec.training.encoders import load_teacher, teacher_identity
 from sqcodec.training.guard import Rollbacks, alarms
 from sqcodec.training.objective import Objective
 from sqcodec.training.optimizers import build_optimizers, learning_rate, parameters, set_learning_rate
@@ -98,10 +101,12 @@ class Trainer:
         if isinstance(self.network.quantizer, NestedFSP):
             self.network.quantizer.lost_rate = train.lost_rate
             self.network.quantizer.lost_burst = max(1, round(train.lost_ms / 1000 * recipe.model.token_rate))
-        self.step_fn = Step(self.network, rate, recipe.loss, train).to(self.device)
+        targets = self.sampler.targets
+        teacher_dim = targets.dim if targets else 0
+        self.step_fn = Step(self.network, rate, recipe.loss, train, teacher_dim).to(self.device)
         self.forward = wrap(self.step_fn)
         self.objective = Objective(recipe)
-        self.optimizers = build_optimizers(self.network, train)
+        self.optimizers = build_optimizers(self.network, train, self.step_fn.semantic)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=train.fp16)
         self.adversary: Adversary | None = None
         if recipe.adversarial.enabled:
@@ -189,6 +194,7 @@ class Trainer:
             "perturbation": self.perturbation,
             "objective": self.objective if self.recipe.loss.balancer else None,
             "scaler": self.scaler if self.recipe.train.fp16 else None,
+            "semantic": self.step_fn.semantic,
             "rollbacks": self.rollbacks,
             "tracker": self.tracker,
         }
@@ -311,11 +317,16 @@ class Trainer:
         if self.perturbation is not None:
             self._calibrate(self.perturbation)
         samples = self.batches.get(self.step).to(self.device, non_blocking=True)
+        parts = samples.chunk(train.accumulate)
+        taught: Sequence[Tensor | None] = [None] * len(parts)
+        features = self.sampler.taught(self.step, self.rank, self.processes)
+        if features is not None:
+            taught = torch.from_numpy(features).to(self.device, non_blocking=True).chunk(train.accumulate)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         row: dict[str, float] = {}
-        for number, part in enumerate(samples.chunk(train.accumulate)):
-            result: StepOutput = self.forward(part, self.step)
+        for number, (part, teacher) in enumerate(zip(parts, taught, strict=True)):
+            result: StepOutput = self.forward(part, self.step, teacher)
             ramp = 1.0
             if self.adversary is not None and self.step >= self.recipe.adversarial.start_step:
                 self.adversary.set_learning_rate(share)
@@ -432,6 +443,7 @@ def build_data(recipe: Recipe, cache_folder: str | Path) -> tuple[SegmentSampler
 
     corpora = [open_corpus(clips)]
     corpora += [open_corpus(_training_clips(manifest, data.split)) for manifest in data.more_manifests]
+    targets = _teach(recipe, corpora, cache_folder) if recipe.loss.semantic > 0 else None
     validation = build_cache(held_out, cache_folder, rate) if held_out else None
     if not world()[0]:
         barrier()
@@ -442,9 +454,24 @@ def build_data(recipe: Recipe, cache_folder: str | Path) -> tuple[SegmentSampler
         _pair(data.speed), data.reverb_rate, data.mix_rate, data.tone_rate,
     )  # fmt: skip
     sampler = SegmentSampler(
-        corpora, data.batch_size, length, _pair(data.gain_db), recipe.train.seed, data.weights, augmentation
-    )
+        corpora, data.batch_size, length, _pair(data.gain_db), recipe.train.seed, data.weights, augmentation,
+        targets,
+    )  # fmt: skip
     return sampler, validation
+
+
+def _teach(recipe: Recipe, corpora: Sequence[AudioCache | AudioFiles], cache_folder: str | Path) -> TokenTargets:
+    """What the teacher says of the corpora; computed where it was not yet, which may take long."""
+    loss = recipe.loss
+    if not recipe.data.decode_once:
+        raise ValueError("loss.semantic needs the decoded corpus: set data.decode_once=true.")
+    entries = loss.semantic_teacher, loss.semantic_layer, loss.semantic_rate
+    identity = teacher_identity(*entries)
+    found = [
+        build_features(corpus, cache_folder, identity, lambda: load_teacher(*entries))
+        for corpus in corpora if isinstance(corpus, AudioCache)
+    ]  # fmt: skip
+    return TokenTargets(found, recipe.model.hop_length, recipe.model.lookahead)
 
 
 def _training_clips(manifest: str, split: str) -> list[Clip]:

@@ -14,8 +14,12 @@ BACKBONE = ("encoder.", "decoder.", "split.", "join.", "trend_front.project")
 """Where Muon applies: hidden matrices, not the maps from spectra, to spectra, or around the quantizer."""
 
 
-def build_optimizers(network: nn.Module, recipe: TrainRecipe) -> list[torch.optim.Optimizer]:
+def build_optimizers(
+    network: nn.Module, recipe: TrainRecipe, head: nn.Module | None = None
+) -> list[torch.optim.Optimizer]:
     """AdamW for everything, or Muon for the backbone's matrices and AdamW for the rest.
+
+    ``head`` is trained along, by AdamW.
 
     Muon: momentum whose matrices are orthogonalised by Newton-Schulz iterations (Jordan et al. 2024), scaled to
     AdamW's update size (arXiv 2502.16982).
@@ -25,6 +29,7 @@ def build_optimizers(network: nn.Module, recipe: TrainRecipe) -> list[torch.opti
     for name, parameter in network.named_parameters():
         is_matrix = name.startswith(BACKBONE) and parameter.ndim == 2 and min(parameter.shape) >= 32
         (matrices if is_matrix and recipe.optimizer == "muon" else rest).append(parameter)
+    rest += [] if head is None else head.parameters()
     betas = recipe.betas[0], recipe.betas[1]
     adamw = torch.optim.AdamW(
         rest, lr=recipe.learning_rate, betas=betas, weight_decay=recipe.weight_decay, fused=True
