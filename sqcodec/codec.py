@@ -6,6 +6,8 @@ Letters: B batch (or channels), T samples, N tokens.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqcodec import registry
+from sqcodec import hub, registry
 from sqcodec.audio import check_rate, load, resample
 from sqcodec.checkpoint import load_model, load_weights, save_model
 from sqcodec.config import ModelConfig
@@ -75,14 +77,16 @@ class Codec:
     def from_pretrained(
         cls, model: str | Path, device: str = "cpu", precision: Precision = "float32", compiled: bool = False
     ) -> Codec:
-        """Loads a model by name (``sqcodec models`` lists them) or from a model or run folder.
+        """Loads a model by name (``sqcodec models`` lists them), from a model or run folder, or from the model hub,
+        "owner/name" (extra ``hub``).
 
         Args:
             device: "cpu", "cuda", "cuda:1", ..., or "auto": the GPU where there is one.
         Raises:
             ValueError: unknown name, damaged file, or weights that do not fit; the message says which.
+            ConnectionError: a repository that is not in the cache could not be had.
         """
-        folder = registry.find_model(model)
+        folder = hub.fetch_model(str(model)) if hub.is_repository(model) else registry.find_model(model)
         config, tensors, _ = load_model(folder)
         network = build_network(config)
         load_weights(network, tensors)
@@ -98,6 +102,32 @@ class Codec:
         self.weights_hash = save_model(folder, self.config, self.network.state_dict(), metadata)
         if self.has_predictor:
             self.predictor.save(Path(folder) / PREDICTOR_NAME)
+
+    def push_to_hub(self, repository: str, private: bool = False, message: str = "A codec of sqcodec") -> str:
+        """Uploads the model and its card to the model hub, for ``load("owner/name")``; returns the address.
+
+        Args:
+            repository: "owner/name", made where there is none. The token is that of ``hf auth login``, or ``HF_TOKEN``.
+            private: of a repository that is new.
+        Raises:
+            ValueError, ImportError, ConnectionError: the name, the extra ``hub``, or the hub.
+        """
+        with tempfile.TemporaryDirectory() as temporary:
+            folder, tensors = Path(temporary), self.network.state_dict()
+            halves = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+            if all(torch.equal(halves[name].to(value.dtype), value) for name, value in tensors.items()):
+                tensors = halves  # as models ship, half the size and the same hash
+            save_model(folder, self.config.changed(name=self.name), tensors)
+            text = f"# {self.name}\n\n{self!r}\n"
+            for name in ("CARD.md", PREDICTOR_NAME):
+                if self.folder and (self.folder / name).is_file():
+                    shutil.copyfile(self.folder / name, folder / name)
+            if (folder / "CARD.md").is_file():
+                text = (folder / "CARD.md").read_text(encoding="utf-8")
+            shipped = registry.read_index().get(self.name, {}).get("hash") == self.weights_hash
+            card = hub.CARD_HEAD.format(licence="mit" if shipped else "other") + text
+            (folder / hub.CARD_NAME).write_text(card, encoding="utf-8")
+            return hub.push_folder(folder, repository, private, message)
 
     def to(self, device: str | torch.device) -> Codec:
         """Moves the network, as ``torch.nn.Module.to`` does; itself. Streams that are open stay where they began."""

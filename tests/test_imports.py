@@ -25,11 +25,11 @@ ALLOWED = {
     "data": {"config", "audio"},
     "identity": {"config"},
     "checkpoint": {"config", "nn", "identity"},
-    "hub": {"config", "compat"},
+    "hub": {"config", "checkpoint", "compat", "entropy"},
     "compat": {"config", "checkpoint", "nn", "hub"},
     "registry": {"config", "checkpoint", "identity"},
     "entropy": {"config"},
-    "codec": {"config", "entropy", "identity", "audio", "nn", "quantizers", "registry", "checkpoint"},
+    "codec": {"config", "entropy", "hub", "identity", "audio", "nn", "quantizers", "registry", "checkpoint"},
     "streaming": {"nn", "checkpoint", "codec"},
     "export": {"nn", "quantizers", "codec"},
     "training": {

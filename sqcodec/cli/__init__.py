@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from .common import Parser, UsageError, describe, printable
 
 MODULES = (
-    "encode", "decode", "cut", "stream", "export", "bench", "info", "models", "importing",
+    "encode", "decode", "cut", "stream", "export", "demo", "bench", "info", "models", "importing",
     "prepare", "train", "recipes", "study", "codebook", "evaluate", "profile", "tokens", "token_report", "lm",
     "entropy",
 )  # fmt: skip

@@ -177,7 +177,6 @@ def load_codec(
 
     import sqcodec
     from sqcodec.checkpoint import training_progress
-    from sqcodec.registry import find_model
 
     if threads:
         torch.set_num_threads(threads)
@@ -188,7 +187,7 @@ def load_codec(
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {device}: PyTorch finds no CUDA device here; use --device cpu")
     codec = sqcodec.load(name, device=device, precision=precision, compiled=compiled)
-    progress = training_progress(find_model(name))
+    progress = codec.folder and training_progress(codec.folder)
     if progress and progress[0] < progress[1]:
         state = "is at step {} of {} of its training" if progress[0] else "is untrained: it is at step {} of {}"
         print(printable(f"sqcodec: note: '{name}' {state.format(*progress)}"), file=sys.stderr)
