@@ -121,7 +121,7 @@ def build_page(folder: Path, models: list[str], runtime: Path) -> None:
         target = folder / "ort" / name
         if not target.is_file() or target.stat().st_size != (runtime / name).stat().st_size:
             shutil.copyfile(runtime / name, target)
-    names = []
+    names: list[str] = []
     for model in models:
         codec = load_codec(model, "cpu", None)
         names.append(codec.name if codec.name not in names else f"{codec.name}-{len(names) + 1}")
