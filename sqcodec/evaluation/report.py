@@ -22,7 +22,7 @@ def markdown(results: Results) -> str:
         results.command,
         "```",
         "",
-        *_table(main_table(results)),
+        *markdown_table(main_table(results)),
         "",
         f"{how_averaged(results)} Rates in kbit/s: nominal; actual, of what the decoder needs (entropy coded). ↑ "
         "higher is better, ↓ lower is better.",
@@ -30,8 +30,8 @@ def markdown(results: Results) -> str:
     ]
     parts += _left_out(results) + _failures(results) + _costs(results) + _codebooks(results)
     pairs, groups = comparisons(results), breakdown(results, "corpus")
-    parts += ["## Paired comparison", "", *_table(pairs), ""] if pairs else []
-    parts += ["## By corpus", "", *_table(groups), "", ONE_SPEAKER, ""] if groups else []
+    parts += ["## Paired comparison", "", *markdown_table(pairs), ""] if pairs else []
+    parts += ["## By corpus", "", *markdown_table(groups), "", ONE_SPEAKER, ""] if groups else []
     parts += ["## Versions", "", ", ".join(f"{name} {value}" for name, value in results.versions.items()), ""]
     tools = {v for info in results.systems.values() for v in (f"{k}: {x}" for k, x in info["versions"].items())}
     if tools:
@@ -115,7 +115,8 @@ def _num_clips(results: Results) -> int:
     return len({row.utterance for row in results.rows})
 
 
-def _table(rows: list[list[str]]) -> list[str]:
+def markdown_table(rows: list[list[str]]) -> list[str]:
+    """Lines of a table whose first row is its header."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
 
@@ -160,7 +161,7 @@ def _costs(results: Results) -> list[str]:
         "the tool's process where there is one. Memory: of a process that codes the longest clip, with Python and "
         "PyTorch; tools take a few MiB and are not measured."
     )
-    return ["## Speed and memory", "", *_table(rows), "", note, ""] if len(rows) > 1 else []
+    return ["## Speed and memory", "", *markdown_table(rows), "", note, ""] if len(rows) > 1 else []
 
 
 def number(value: float | None, digits: int) -> str:
@@ -186,7 +187,7 @@ def _codebooks(results: Results) -> list[str]:
                 ]
             )
     note = "With fewer tokens than several times K, all but K are underestimates."
-    return ["## Codebook", "", *_table(rows), "", note, ""] if len(rows) > 1 else []
+    return ["## Codebook", "", *markdown_table(rows), "", note, ""] if len(rows) > 1 else []
 
 
 def comparisons(results: Results) -> list[list[str]]:

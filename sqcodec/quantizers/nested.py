@@ -81,6 +81,11 @@ class NestedFSP(FSP):
         self.register_buffer("spread", spread, persistent=False)
         self.register_buffer("dimensions", torch.arange(dim), persistent=False)
 
+    @property
+    def lost_code(self) -> Tensor:
+        nothing = torch.zeros(self.dim, device=self.powers.device)
+        return self.with_sizes(nothing, torch.ones_like(nothing))
+
     def at(self, bits: int | None) -> TokenCoder:
         return self if bits is None else _Fixed(self, self._checked(bits))
 

@@ -11,7 +11,9 @@ import json
 import logging
 import math
 import signal
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,8 @@ class Trainer:
         cache_folder: str | Path | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        if recipe.train.lost_rate and recipe.model.quantizer.kind == "nested":
+            recipe = replace(recipe, model=recipe.model.changed(conceals=True))
         self.recipe, self.folder, self.device = recipe, Path(folder), torch.device(device)
         self.rank, self.processes = world()
         data, train = recipe.data, recipe.train
@@ -115,6 +119,7 @@ class Trainer:
         self.tracker = Tracker(self.folder, train.steps, train.tensorboard, speaks=self.rank == 0)
         self.step = self.saved_step = 0
         self.scores_start = False
+        self.spent, self.began = 0.0, time.monotonic()  # s, over all resumptions
         count = sum(p.numel() for p in self.network.parameters())
         log.info("%.2f M parameters, %.2f h of speech", count / 1e6, self.sampler.seconds / 3600)
 
@@ -156,6 +161,7 @@ class Trainer:
         if state.get("corpus", self.sampler.digest) != self.sampler.digest:
             self._corpus_changed()
         self._load(state)
+        self.spent, self.began = state.get("seconds", 0.0), time.monotonic()
         log.info("resumed at step %d", self.step)
         return True
 
@@ -210,6 +216,8 @@ class Trainer:
                 "average": self.average.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             }
+            if self.recipe.train.minutes:
+                state["seconds"] = self.spent
             state |= {name: part.state_dict() for name, part in self._parts().items()}
             save_state(self.folder, state)
             self._save_model()
@@ -219,11 +227,36 @@ class Trainer:
     def _save_model(self) -> None:
         if self.adversary:
             self.adversary.save(self.folder)
-        progress = {"step": str(self.step), "steps": str(self.recipe.train.steps)}
+        progress = {"step": str(self.step), "steps": str(self.planned)}
         save_model(self.folder / "model", self.recipe.model, self.average.state_dict(), progress)
 
+    @property
+    def place(self) -> float:
+        """Where in the schedule of ``train.steps`` the run is: at the step, or at the share of ``train.minutes``."""
+        train = self.recipe.train
+        return min(1.0, self.spent / 60 / train.minutes) * train.steps if train.minutes else self.step
+
+    @property
+    def done(self) -> bool:
+        return self.place >= self.recipe.train.steps
+
+    @property
+    def planned(self) -> int:
+        """Steps of the whole run; by ``train.minutes`` what they come to at the speed until now."""
+        train = self.recipe.train
+        return round(self.step * train.steps / max(self.place, 1e-9)) if train.minutes and self.step else train.steps
+
+    def _look_at_the_clock(self) -> None:
+        """All processes go by that of the first. Time counts from the first step on, over all resumptions."""
+        now = time.monotonic()
+        passed, self.began = now - self.began, now
+        if self.processes > 1:
+            passed = float(shared_sum(torch.tensor(passed if self.rank == 0 else 0.0, device=self.device)))
+        self.spent += passed
+
     def run(self) -> None:
-        """Trains from the current step to ``train.steps``. Whatever ends it early, the log's last line says where.
+        """Trains from the current step to ``train.steps``, or for ``train.minutes``. Whatever ends it early, the log's
+        last line says where.
 
         Ctrl-C and SIGTERM end it after the step and a save; a second one ends it at once.
         """
@@ -234,7 +267,7 @@ class Trainer:
                 self.tracker.end()
                 log.error(
                     "stopped at step %d of %d (%s). The last saved state is that of step %d in '%s': the same command "
-                    "continues from there.", self.step, self.recipe.train.steps, _in_words(error), self.saved_step,
+                    "continues from there.", self.step, self.planned, _in_words(error), self.saved_step,
                     self.folder,
                 )  # fmt: skip
                 raise
@@ -249,23 +282,25 @@ class Trainer:
         elif self.rank == 0 and self._model_step() != self.step:
             self._save_model()  # a crash came between the state and the model
         audio = self.sampler.batch_size * self.sampler.segment_length / self.recipe.model.sample_rate
+        self.began = time.monotonic()
         self.tracker.begin(self.step)
         self._announce(audio)
         if self._validation_due() and not self.tracker.has(self.step, "validation_stoi"):
             self._validate()
-        while self.step < train.steps:
+        while not self.done:
             row = self._train_step() if self.step not in self.rollbacks.skipped else {}
             if row is None:
                 self._roll_back()
                 continue
             self.tracker.add(row)
             self.step += 1
+            self._look_at_the_clock()
             if self.step % train.log_every == 0:
                 self._log(audio)
             asked = self._asked_to_end(interruption)
-            if self.step % train.save_every == 0 or self.step == train.steps or asked:
+            if self.step % train.save_every == 0 or self.done or asked:
                 self.save()
-            if asked and self.step < train.steps:
+            if asked and not self.done:
                 interruption.end(asked)
             if self._validation_due():
                 self._validate()
@@ -297,8 +332,7 @@ class Trainer:
 
     def _validation_due(self) -> bool:
         train = self.recipe.train
-        last = self.step == train.steps
-        due = self.step % train.validate_every == 0 or last if self.step else self.scores_start
+        due = self.step % train.validate_every == 0 or self.done if self.step else self.scores_start
         return bool(self.validation and due)
 
     def _model_step(self) -> int:
@@ -311,7 +345,7 @@ class Trainer:
     def _train_step(self) -> dict[str, float] | None:
         """One update; None where the gradient is not finite and loss scaling does not account for it."""
         train = self.recipe.train
-        share = learning_rate(self.step, train) * self.rollbacks.rate / train.learning_rate
+        share = learning_rate(self.step, train, self.place) * self.rollbacks.rate / train.learning_rate
         set_learning_rate(self.optimizers, train.learning_rate * share)
         torch.manual_seed((train.seed << 32) + self.step)
         if self.perturbation is not None:
@@ -328,9 +362,9 @@ class Trainer:
         for number, (part, teacher) in enumerate(zip(parts, taught, strict=True)):
             result: StepOutput = self.forward(part, self.step, teacher)
             ramp = 1.0
-            if self.adversary is not None and self.step >= self.recipe.adversarial.start_step:
+            if self.adversary is not None and self.place >= self.recipe.adversarial.start_step:
                 self.adversary.set_learning_rate(share)
-                ramp = self.adversary.ramp(self.step)
+                ramp = self.adversary.ramp(self.place)
                 row |= self._adversarial_terms(self.adversary, result, ramp, number)
             total = self.objective.total(result, ramp)
             self.scaler.scale(total / train.accumulate).backward()
@@ -390,9 +424,9 @@ class Trainer:
         self.tracker.sums = {
             name: [value] for name, value in mean_over_processes(self.tracker.means(), self.device).items()
         }
-        row = self.tracker.interval(
-            self.step, audio_seconds, learning_rate=learning_rate(self.step - 1, self.recipe.train)
-        )
+        self.tracker.steps = self.planned
+        rate = self.optimizers[0].param_groups[0]["lr"]
+        row = self.tracker.interval(self.step, audio_seconds, learning_rate=rate)
         self._warn(row)
 
     def _validate(self) -> None:

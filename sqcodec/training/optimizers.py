@@ -48,17 +48,18 @@ def build_optimizers(
     return [muon, adamw]
 
 
-def learning_rate(step: int, recipe: TrainRecipe) -> float:
-    """The learning rate of a step.
+def learning_rate(step: int, recipe: TrainRecipe, place: float | None = None) -> float:
+    """The learning rate of a step, or, after warm-up, of another place in the schedule.
 
     hold_cosine: warm-up, constant, then a half cosine to 2 % over the last ``decay_steps`` of ``steps``.
     one_cycle (arXiv 1708.07120, three phases): from 10 % up, down again in as many steps, then to 1 %.
     """
+    place = step if place is None else place
     if recipe.schedule == "hold_cosine":
         warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
-        progress = (step - (recipe.steps - recipe.decay_steps)) / max(1, recipe.decay_steps)
+        progress = (place - (recipe.steps - recipe.decay_steps)) / max(1, recipe.decay_steps)
         return recipe.learning_rate * warm * _half_cosine(1.0, 0.02, progress)
-    share, up = step / max(1, recipe.steps), recipe.up_share
+    share, up = place / max(1, recipe.steps), recipe.up_share
     if share < up:
         return recipe.learning_rate * _half_cosine(0.1, 1.0, share / up)
     if share < 2 * up:

@@ -86,6 +86,8 @@ class TrainRecipe(Table):
 
     TABLE: ClassVar[str] = "train"
     steps: Steps = 10000
+    minutes: Annotated[float, Range(0, 1e6)] = 0.0
+    """If above 0 the run takes so long, however many steps that are; the schedule, in ``steps``, stretches with it."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """"adamw", or "muon": Muon (torch.optim, 2.9 or later) for the matrices of the backbone, AdamW for the rest."""
     learning_rate: LearningRate = 1.5e-3
