@@ -313,13 +313,17 @@ class Trainer:
         """Says what is going to happen."""
         train, corpus = self.recipe.train, self.sampler.seconds
         heard = (train.steps - self.step) * audio_seconds
-        if heard <= 0:
+        if self.done:
             return
-        log.info(
-            "%d steps of %.1f s of speech: %.1f h, %.2g times the corpus; a line every %d steps, scores every %d",
-            train.steps - self.step, audio_seconds, heard / 3600, heard / corpus, train.log_every,
-            train.validate_every if self.validation else 0,
-        )  # fmt: skip
+        if train.minutes:
+            left = train.minutes - self.spent / 60
+            log.info("%.3g of %.3g minutes left, %.1f s of speech a step", left, train.minutes, audio_seconds)
+        else:
+            log.info(
+                "%d steps of %.1f s of speech: %.1f h, %.2g times the corpus; a line every %d steps, scores every %d",
+                train.steps - self.step, audio_seconds, heard / 3600, heard / corpus, train.log_every,
+                train.validate_every if self.validation else 0,
+            )  # fmt: skip
         if train.compile:
             log.info("compiling: the first step may take minutes (train.compile=false goes without, slower)")
 
