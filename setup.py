@@ -1,8 +1,8 @@
-"""What setup.cfg cannot say: the folder recipes/ is installed inside the package."""
+"""What setup.cfg cannot say: the folders recipes/ and web/ are installed inside the package."""
 
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages(include=["sqcodec*"]), "sqcodec.recipes"],
-    package_dir={"sqcodec.recipes": "recipes"},
+    packages=[*find_packages(include=["sqcodec*"]), "sqcodec.recipes", "sqcodec.web"],
+    package_dir={"sqcodec.recipes": "recipes", "sqcodec.web": "web"},
 )

@@ -3,7 +3,7 @@
 usage: python scripts/ship_model.py RUN_FOLDER NAME --summary TEXT
 
 Discriminators of the run go along in fp16, for fine-tuning (`sqcodec train --init-from NAME`).
-The model card (CARD.md) is written by hand beside the weights.
+The model card (CARD.md) beside the weights is made with scripts/model_card.py.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ def main() -> None:
         sys.exit(f"These tensors do not fit fp16: {', '.join(overflow)}")
     folder = SHIPPED_DIR / arguments.name
     config = dataclasses.replace(config, name=arguments.name)
+    recipe = Path(arguments.run) / "recipe.json"
+    if recipe.is_file() and json.loads(recipe.read_text(encoding="utf-8"))["train"].get("lost_rate"):
+        config = config.changed(conceals=True)  # runs from before it was written
     metadata = {"licence": arguments.licence, "step": metadata.get("step", "")}
     model_hash = save_model(folder, config, half, metadata)
     digest = hash_file(folder / "model.safetensors")

@@ -28,7 +28,8 @@ _HOMES = {"Codec": "codec", "ModelConfig": "config", "StreamDecoder": "streaming
 def load(
     model: str | Path = "speech-3k", device: str = "cpu", precision: Precision = "float32", compiled: bool = False
 ) -> Codec:
-    """Loads a codec by name (``sqcodec models`` lists them) or from a model or run folder; options as of ``Codec``."""
+    """Loads a codec by name (``sqcodec models`` lists them), from a model or run folder, or from the model hub
+    ("owner/name"); options as of ``Codec``."""
     from sqcodec.codec import Codec
 
     return Codec.from_pretrained(model, device, precision, compiled)

@@ -6,6 +6,8 @@ Letters: B batch (or channels), T samples, N tokens.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqcodec import registry
+from sqcodec import hub, registry
 from sqcodec.audio import check_rate, load, resample
 from sqcodec.checkpoint import load_model, load_weights, save_model
 from sqcodec.config import ModelConfig
 from sqcodec.entropy import PREDICTOR_NAME, Predictor
 from sqcodec.identity import hash_model, is_same
 from sqcodec.nn import CodecNetwork, Coder, build_coder, build_network
-from sqcodec.nn.incremental import DecoderSteps, EncoderSteps
+from sqcodec.nn.incremental import LOST, DecoderSteps, EncoderSteps
 from sqcodec.nn.inference import InferenceOptions, can_pack
 
 LOUDEST = 1e4
@@ -75,14 +77,16 @@ class Codec:
     def from_pretrained(
         cls, model: str | Path, device: str = "cpu", precision: Precision = "float32", compiled: bool = False
     ) -> Codec:
-        """Loads a model by name (``sqcodec models`` lists them) or from a model or run folder.
+        """Loads a model by name (``sqcodec models`` lists them), from a model or run folder, or from the model hub,
+        "owner/name" (extra ``hub``).
 
         Args:
             device: "cpu", "cuda", "cuda:1", ..., or "auto": the GPU where there is one.
         Raises:
             ValueError: unknown name, damaged file, or weights that do not fit; the message says which.
+            ConnectionError: a repository that is not in the cache could not be had.
         """
-        folder = registry.find_model(model)
+        folder = hub.fetch_model(str(model)) if hub.is_repository(model) else registry.find_model(model)
         config, tensors, _ = load_model(folder)
         network = build_network(config)
         load_weights(network, tensors)
@@ -98,6 +102,32 @@ class Codec:
         self.weights_hash = save_model(folder, self.config, self.network.state_dict(), metadata)
         if self.has_predictor:
             self.predictor.save(Path(folder) / PREDICTOR_NAME)
+
+    def push_to_hub(self, repository: str, private: bool = False, message: str = "A codec of sqcodec") -> str:
+        """Uploads the model and its card to the model hub, for ``load("owner/name")``; returns the address.
+
+        Args:
+            repository: "owner/name", made where there is none. The token is that of ``hf auth login``, or ``HF_TOKEN``.
+            private: of a repository that is new.
+        Raises:
+            ValueError, ImportError, ConnectionError: the name, the extra ``hub``, or the hub.
+        """
+        with tempfile.TemporaryDirectory() as temporary:
+            folder, tensors = Path(temporary), self.network.state_dict()
+            halves = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+            if all(torch.equal(halves[name].to(value.dtype), value) for name, value in tensors.items()):
+                tensors = halves  # as models ship, half the size and the same hash
+            save_model(folder, self.config.changed(name=self.name), tensors)
+            text = f"# {self.name}\n\n{self!r}\n"
+            for name in ("CARD.md", PREDICTOR_NAME):
+                if self.folder and (self.folder / name).is_file():
+                    shutil.copyfile(self.folder / name, folder / name)
+            if (folder / "CARD.md").is_file():
+                text = (folder / "CARD.md").read_text(encoding="utf-8")
+            shipped = registry.read_index().get(self.name, {}).get("hash") == self.weights_hash
+            card = hub.CARD_HEAD.format(licence="mit" if shipped else "other") + text
+            (folder / hub.CARD_NAME).write_text(card, encoding="utf-8")
+            return hub.push_folder(folder, repository, private, message)
 
     def to(self, device: str | torch.device) -> Codec:
         """Moves the network, as ``torch.nn.Module.to`` does; itself. Streams that are open stay where they began."""
@@ -248,23 +278,33 @@ class Codec:
         array = self._prepared(samples, sample_rate)
         return torch.from_numpy(np.concatenate(list(self.encode_blocks([array], bits=bits, kbps=kbps)), axis=1))
 
+    @torch.inference_mode()
     def decode(
-        self, tokens: Samples, length: int | None = None, *, bits: int | None = None, kbps: float | None = None
+        self,
+        tokens: Samples,
+        length: int | None = None,
+        *,
+        lost: Samples | None = None,
+        bits: int | None = None,
+        kbps: float | None = None,
     ) -> Tensor:
         """Tokens to samples at the model's rate.
 
         Args:
             tokens: integers [N] or [B, N].
             length: samples to return; None returns all that the tokens carry.
+            lost: bool [N] or [B, N], true for a token that did not arrive, whatever stands in its place: it is
+                concealed, best by a model trained for it (``config.conceals``).
             bits, kbps: what was given to ``encode``.
         Returns:
             float32 [B, T].
         Raises:
-            ValueError: no tokens, a token outside the codebook, or more samples asked for than tokens carry.
+            ValueError: no tokens, a token outside the codebook, a mask that does not fit, a model that does not
+                stream and so conceals nothing, or more samples asked for than tokens carry.
         """
-        array = _to_tokens(tokens)
-        wanted = self._all_carried(array) if length is None else length
-        blocks = list(self.decode_blocks(array, wanted, bits=bits, kbps=kbps))
+        array = self._marked(tokens, lost)
+        wanted = self._all_carried(array) if length is None else _check_length(length)
+        blocks = list(self.coder.decode_blocks(array, wanted, self.config.pick_bits(bits, kbps)))
         empty = np.zeros((array.shape[0], 0), np.float32)
         return torch.from_numpy(np.concatenate([empty, *blocks], axis=1))
 
@@ -291,6 +331,7 @@ class Codec:
         items: Sequence[Samples],
         lengths: Sequence[int] | None = None,
         *,
+        lost: Sequence[Samples] | None = None,
         bits: int | None = None,
         kbps: float | None = None,
     ) -> list[Tensor]:
@@ -298,10 +339,13 @@ class Codec:
 
         Args:
             lengths: samples of each to return; None returns all that the tokens carry.
+            lost: of each the mask [N], as of ``decode``.
             bits, kbps: what was given to ``encode_batch``, the same for all.
         """
         bits = self.config.pick_bits(bits, kbps)
-        arrays = [_to_tokens(item) for item in items]
+        if lost is not None and len(lost) != len(items):
+            raise ValueError(f"There are {len(lost)} masks of lost tokens for {len(items)} items.")
+        arrays = [self._marked(item, None if lost is None else lost[i]) for i, item in enumerate(items)]
         for array in arrays:
             if array.shape[0] != 1:
                 raise ValueError(f"An item has shape {list(array.shape)}: each must be one channel, [N].")
@@ -347,13 +391,31 @@ class Codec:
             float32 [B, t].
         """
         bits = self.config.pick_bits(bits, kbps)
-        yield from self.coder.decode_blocks(tokens, _check_length(length), bits)
+        checked = check_tokens(tokens) if isinstance(tokens, np.ndarray) else (check_tokens(part) for part in tokens)
+        yield from self.coder.decode_blocks(checked, _check_length(length), bits)
 
     def _prepared(self, samples: Samples, sample_rate: int | None) -> np.ndarray:
         """Float32 [B, T] at the model's rate."""
         array = _to_float(samples)
         rate = self.sample_rate if sample_rate is None else check_rate(sample_rate)
         return array if rate == self.sample_rate else resample(array, rate, self.sample_rate)
+
+    def _marked(self, tokens: Samples, lost: Samples | None) -> np.ndarray:
+        """Tokens [B, N] with ``LOST`` in the place of those that are."""
+        if lost is None:
+            return _to_tokens(tokens)
+        mask = lost.detach().cpu().numpy() if isinstance(lost, Tensor) else np.asarray(lost)
+        shape = tokens.shape if isinstance(tokens, Tensor) else np.shape(tokens)
+        if mask.dtype != bool or mask.shape not in (tuple(shape), tuple(shape[-1:])):
+            raise ValueError(
+                f"lost is {mask.dtype} of shape {list(mask.shape)}: true or false for each of the tokens, "
+                f"{list(shape)}, is needed."
+            )
+        if self.coder.decoder is None:
+            raise ValueError(f"Model {self.name!r} conceals no lost tokens: it cannot stream. Leave lost out.")
+        array = tokens.detach().cpu().numpy() if isinstance(tokens, Tensor) else np.asarray(tokens)
+        known = _to_tokens(np.where(mask, np.zeros_like(array), array)).astype(np.int64)
+        return np.where(mask, LOST, known)
 
     def _all_carried(self, tokens: np.ndarray) -> int:
         """Samples of the recording in tokens [B, N]; ValueError where they are too few for one."""
@@ -409,9 +471,11 @@ def check_samples(array: np.ndarray) -> np.ndarray:
 
 
 def check_tokens(array: np.ndarray) -> np.ndarray:
-    """The same. Raises ValueError unless they are integers."""
+    """The same. Raises ValueError unless they are integers, of a size that a codebook can have."""
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"Tokens are {array.dtype}: integers are needed.")
+    if array.size and not LOST < int(array.min()) <= int(array.max()) < -LOST:
+        raise ValueError(f"Tokens span {array.min()} to {array.max()}: no codebook is as large.")
     return array
 
 

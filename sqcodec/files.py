@@ -10,6 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PARTIAL = ".partial"
+PACKAGE = Path(__file__).parent
+
+
+def beside(name: str) -> Path:
+    """A folder of the repository that comes with the package: inside it if it is installed, else beside it."""
+    installed = PACKAGE / name
+    return installed if installed.is_dir() else PACKAGE.parent / name
 
 
 def partial_path(path: Path) -> Path:

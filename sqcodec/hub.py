@@ -1,17 +1,31 @@
-"""Download of the authors' published weights from the model hub, cached by `huggingface_hub` (extra `hub`).
+"""Models on the model hub, by `huggingface_hub` (extra `hub`): one's own, and the authors' published weights.
 
-`zhai-lw/SQCodec` and `zhai-lw/L3AC` hold `weights/<name>.<version>/{part}.pt`. Another hub with the same
-routes is used where the environment says `HF_ENDPOINT`.
+A repository of ours, "owner/name", is a model folder. `zhai-lw/SQCodec` and `zhai-lw/L3AC` hold
+`weights/<name>.<version>/{part}.pt`. Another hub with the same routes is used where the environment says `HF_ENDPOINT`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from sqcodec.checkpoint import CONFIG_NAME, WEIGHTS_NAME
 from sqcodec.compat import PARTS
 from sqcodec.config import published_names
+from sqcodec.entropy import PREDICTOR_NAME
+
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+CARD_NAME = "README.md"
+CARD_HEAD = """---
+license: {licence}
+library_name: sqcodec
+pipeline_tag: audio-to-audio
+tags: [speech, neural-audio-codec, speech-tokens]
+---
+"""
 
 REPOSITORIES = {"sqcodec": ("zhai-lw/SQCodec", "v0"), "l3ac": ("zhai-lw/L3AC", "v1")}
 """Family to repository and version of its weights."""
@@ -38,29 +52,77 @@ def fetch_published(name: str, cache_dir: str | Path | None = None) -> Path:
     return files[0].parent
 
 
-def _fetch(repository: str, file: str, cache_dir: str | Path | None) -> Path:
+def is_repository(model: object) -> bool:
+    """Whether a model is named as "owner/name" is on the hub, and there is no folder "owner" here that may be meant."""
+    return isinstance(model, str) and bool(REPOSITORY.fullmatch(model)) and not Path(model).parent.exists()
+
+
+def fetch_model(repository: str, cache_dir: str | Path | None = None) -> Path:
+    """The model folder in a repository, as it is now or, without a connection, as it is in the cache.
+
+    Raises ImportError and ConnectionError as ``fetch_published``.
+    """
+    folder = _fetch(repository, CONFIG_NAME, cache_dir, fixed=False).parent
+    _fetch(repository, WEIGHTS_NAME, cache_dir, fixed=False)
+    _fetch(repository, PREDICTOR_NAME, cache_dir, fixed=False, needed=False)
+    return folder
+
+
+def push_folder(folder: Path, repository: str, private: bool, message: str) -> str:
+    """Uploads a model folder and returns its address; the repository is made where there is none.
+
+    Raises:
+        ValueError: not "owner/name".
+        ImportError: `huggingface_hub` is not installed.
+        ConnectionError: the hub refused, or could not be reached.
+    """
+    if not REPOSITORY.fullmatch(repository):
+        raise ValueError(f"Repository {repository!r}: give owner/name, such as 'anna/speech-3k'.")
+    hub, endpoint = _hub(), os.environ.get("HF_ENDPOINT") or None
     try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
+        api = hub.HfApi(endpoint=endpoint)
+        address = api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(folder_path=folder, repo_id=repository, commit_message=message)
+    except Exception as error:  # those of its HTTP libraries share no base class
+        raise ConnectionError(
+            f"Cannot upload to {repository} on {endpoint or 'the model hub'}: {_first_line(error)} Check the "
+            "connection and the token (HF_TOKEN, or 'hf auth login')."
+        ) from error
+    return str(address)
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
     except ImportError as error:
         raise ImportError(
-            "Downloading published models needs huggingface_hub: pip install 'sqcodec[hub]'. "
-            "Or download the five .pt files yourself and give their folder."
+            "The model hub needs huggingface_hub: pip install 'sqcodec[hub]'. "
+            "Or download the model's files yourself and give their folder."
         ) from error
-    endpoint = os.environ.get("HF_ENDPOINT") or None
-    download = partial(hf_hub_download, repository, file, cache_dir=cache_dir, endpoint=endpoint)
+    return huggingface_hub
+
+
+def _fetch(
+    repository: str, file: str, cache_dir: str | Path | None, fixed: bool = True, needed: bool = True
+) -> Path:
+    """``fixed``: the file does not change, so that what is cached needs no look at the hub. One that is not ``needed``
+    may be missing."""
+    hub, endpoint = _hub(), os.environ.get("HF_ENDPOINT") or None
+    download = partial(hub.hf_hub_download, repository, file, cache_dir=cache_dir, endpoint=endpoint)
     try:
-        # published weights carry a version and do not change: what is cached needs no look at the hub
-        return Path(download(local_files_only=True))
-    except LocalEntryNotFoundError:
+        if fixed:
+            return Path(download(local_files_only=True))
+    except hub.errors.LocalEntryNotFoundError:
         pass
     try:
         return Path(download())
     except Exception as error:  # those of its HTTP libraries share no base class
+        if not needed and isinstance(error, hub.errors.EntryNotFoundError):
+            return Path()
         raise ConnectionError(
             f"Cannot download {file} of {repository} from {endpoint or 'the model hub'}, "
-            f"and it is not in the cache: {_first_line(error)} Check the connection (HF_ENDPOINT names a "
-            "mirror), or download the five .pt files elsewhere and give their folder."
+            f"and it is not in the cache: {_first_line(error)} Check the name and the connection (HF_ENDPOINT names a "
+            "mirror), or download the model's files elsewhere and give their folder."
         ) from error
 
 

@@ -24,9 +24,11 @@ from torch import Tensor
 
 from sqcodec.codec import Codec, Samples, check_samples, check_tokens
 from sqcodec.files import write_atomically
-from sqcodec.nn.incremental import FrameState
+from sqcodec.nn.incremental import LOST, FrameState
 from sqcodec.nn.streams import DecoderStream, EncoderStream, StreamState
 
+MOST_LOST = 1_000_000
+"""Tokens that one push conceals: hours."""
 LONGEST = 2**40
 """Most frames of a state: four centuries."""
 
@@ -260,7 +262,7 @@ class StreamDecoder(_Stream):
         return self._stream.steps.tokens_per_frame
 
     def _counts_fit(self, position: int, total: int, pending: Tensor, closed: bool, size: int) -> bool:
-        known = bool(((pending >= 0) & (pending < size)).all())
+        known = bool(((pending == LOST) | (pending >= 0) & (pending < size)).all())
         return known and not closed and total == position * self._stream.steps.frame_length
 
     @property
@@ -269,14 +271,22 @@ class StreamDecoder(_Stream):
         return max(0, self._stream.state.total - self.codec.lookahead)
 
     @torch.inference_mode()
-    def push(self, tokens: Samples) -> Tensor:
+    def push(self, tokens: Samples | None, count: int | None = None) -> Tensor:
         """Integers [n] or [B, n], any n, to the samples float32 [B, t] at the model's rate that are known now, t >= 0.
 
         The last ones may lie beyond the end of the recording: cut at its length, which tokens do not carry.
 
+        Args:
+            tokens: None where they did not arrive: ``count`` of them are concealed, as of ``Codec.decode``.
         Raises:
-            ValueError: another number of channels, or a token outside the codebook.
+            ValueError: another number of channels, a token outside the codebook, or a count that is none.
         """
+        if tokens is None:
+            if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 0 <= count <= MOST_LOST:
+                raise ValueError(f"push(None, {count!r}): a whole number of lost tokens, 0 to {MOST_LOST}, is needed.")
+            return self._stream.push(torch.full((self.num_channels, int(count)), LOST)).cpu()
+        if count is not None:
+            raise ValueError(f"count is {count!r} and there are tokens: push lost ones apart, push(None, count).")
         array = tokens.detach().cpu().numpy() if isinstance(tokens, Tensor) else np.asarray(tokens)
         values = torch.from_numpy(check_tokens(array).astype(np.int64))
         return self._stream.push(self._check(values, "Tokens")).cpu()

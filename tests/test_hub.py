@@ -1,9 +1,11 @@
-"""Download of published weights, from a local server with the hub's routes."""
+"""Models to and from a local server with the hub's routes."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
+import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import sqcodec
+from sqcodec import cli
+from sqcodec.codec import Codec
 from sqcodec.compat import PARTS
 from sqcodec.hub import fetch_published
 
@@ -29,7 +34,7 @@ def part_bytes(part: str) -> bytes:
 
 
 class Hub(BaseHTTPRequestHandler):
-    """HEAD and GET of resolve/main, as the hub answers them for small files."""
+    """HEAD and GET of resolve/main, as the hub answers them for small files; new repositories, and commits to them."""
 
     files: dict[str, bytes] = {}
     requests: list[str] = []
@@ -61,6 +66,28 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.answer(send_body=True)
+
+    def do_POST(self) -> None:
+        self.requests.append(f"{self.command} {self.path}")
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        repository = self.path.removeprefix("/api/models").split("/preupload")[0].split("/commit")[0]
+        address = f"http://{self.headers['Host']}"
+        answer: dict = {"errors": [], "warnings": [], "url": f"{address}/anna/small", "id": "anna/small"}
+        if "/preupload/" in self.path:
+            plain = {"uploadMode": "regular", "shouldIgnore": False}
+            answer = {"files": [{"path": file["path"], **plain} for file in json.loads(body)["files"]]}
+        elif "/commit/" in self.path:
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    content = base64.b64decode(line["value"]["content"])
+                    self.files[f"{repository}/resolve/main/{line['value']['path']}"] = content
+            answer = {"commitUrl": f"{address}{repository}/commit/{COMMIT}", "commitOid": COMMIT}
+        data = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -109,6 +136,37 @@ def test_without_the_extra_the_message_names_it(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ImportError, match=r"sqcodec\[hub\]"):
         fetch_published("l3ac-3kbps", tmp_path)
+
+
+def test_a_model_goes_to_the_hub_and_comes_back(server, tiny: Codec, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    tiny.save_pretrained(tmp_path / "mine")
+    mine = sqcodec.load(tmp_path / "mine")
+    assert mine.push_to_hub("anna/small").endswith("/anna/small")
+    card = Hub.files["/anna/small/resolve/main/README.md"].decode()
+    assert card.startswith("---\nlicense: other\nlibrary_name: sqcodec\n") and "kbit/s" in card
+    found = sqcodec.load("anna/small")
+    assert (found.name, found.weights_hash) == (mine.name, mine.weights_hash)
+    assert cli.main(["info", "anna/small"]) == 0
+    assert "tiny" in capsys.readouterr().out
+    server.shutdown()  # without a connection the cache is used
+    server.server_close()
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the retries of huggingface_hub
+    assert sqcodec.load("anna/small").weights_hash == mine.weights_hash
+    with pytest.raises(ConnectionError, match="config.toml of anna/other"):
+        sqcodec.load("anna/other")
+    with pytest.raises(ConnectionError, match="upload to anna/small.*HF_TOKEN"):
+        mine.push_to_hub("anna/small")
+
+
+def test_repositories_are_no_paths(tiny: Codec, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(ValueError, match="Unknown model 'runs/mine'"):
+        sqcodec.load("runs/mine")
+    with pytest.raises(ValueError, match="give owner/name"):
+        tiny.push_to_hub("small")
 
 
 def test_unknown_model():

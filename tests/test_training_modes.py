@@ -161,7 +161,7 @@ from sqcodec.runs import read_state
 from sqcodec.distributed import gather_rows, world
 from sqcodec.distributed import set_up, tear_down
 from sqcodec.training.loop import Trainer
-from test_training_modes import busy, gan, recipe, train, vp_config
+from test_training_modes import busy, gan, recipe, taught, train, vp_config
 from pathlib import Path
 set_up("cpu")
 folder, config = Path({folder!r}), ModelConfig.from_toml(Path({folder!r}) / "tiny.toml")
@@ -169,7 +169,7 @@ real = Trainer._train_step
 if sys.argv[1] == "killed":
     Trainer._train_step = lambda self: os.kill(os.getpid(), signal.SIGKILL) if self.step == 2 else real(self)
 train(busy(gan(config)), folder / "gan", folder / "cache")
-train(busy(recipe(config, steps=4)), folder / "fsp", folder / "cache")
+train(busy(recipe(config, taught(folder), steps=4)), folder / "fsp", folder / "cache")
 if world()[0]:  # a signal to one process ends both after the same step
     Trainer._train_step = lambda self: (os.kill(os.getpid(), signal.SIGTERM) if self.step == 2 else 0, real(self))[1]
 try:
@@ -194,6 +194,25 @@ def busy(recipe: Recipe, workers: int = 1) -> Recipe:
         recipe.data, validation_share=0.3, validation_clips=1, validation_seconds=1.0, workers=workers
     )
     return dataclasses.replace(recipe, data=data, train=dataclasses.replace(recipe.train, validate_every=2))
+
+
+class Frames(torch.nn.Module):
+    """A teacher: a few numbers for each 20 ms."""
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        frames = samples.unfold(-1, 320, 320)
+        return torch.stack([frames.abs().mean(-1), frames.diff(dim=-1).abs().mean(-1), frames.mean(-1)], dim=-1)
+
+
+def taught(folder: Path, **more: object) -> LossRecipe:
+    """Losses with a teacher, and with consistent latents."""
+    path = folder / "teacher.pt"
+    if not path.exists():
+        torch.jit.script(Frames()).save(str(path))
+    return LossRecipe(
+        fft_sizes=[512, 128], mel_bands=[40, 20], semantic=1.0, semantic_teacher=str(path), semantic_width=8,
+        consistency=0.1, **more,  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 def gan(config: ModelConfig) -> Recipe:
@@ -240,7 +259,8 @@ def test_two_processes_are_one(tiny_config, tmp_path, cache) -> None:
     book = load_model(tmp_path / "vp" / "model")[1]
     assert bool(book["quantizer.fitted"]) and len(book["quantizer.codebook"].unique(dim=0)) == 16
     for name, settings in (
-        ("fsp", busy(recipe(tiny_config, steps=4), 0)), ("vp", busy(recipe(vp_config(tiny_config, 16), steps=6), 0)),
+        ("fsp", busy(recipe(tiny_config, taught(tmp_path), steps=4), 0)),
+        ("vp", busy(recipe(vp_config(tiny_config, 16), steps=6), 0)),
         ("gan", busy(gan(tiny_config), 0)), ("grown", recipe(tiny_config, steps=4)),
     ):  # fmt: skip
         train(settings, tmp_path / "one" / name, cache)
@@ -252,6 +272,7 @@ def test_two_processes_are_one(tiny_config, tmp_path, cache) -> None:
                 # accepted moves, is not quite that of all
                 close = 2e-2 if key in ("latent_deviation", "perturbation") else 2e-3
                 assert two[key] == pytest.approx(one[key], rel=close, abs=1e-6), (name, key, one["step"])
+        assert ("semantic" in seen) == ("consistency" in seen) == (name == "fsp")
         assert ("acceptance" in seen) == (name == "vp") and ("discriminator" in seen) == (name == "gan")
         assert ("validation_stoi" in seen) == (name != "grown")
         steps = settings.train.steps + 1

@@ -34,10 +34,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    command = ["git", "ls-files", "-co", "--exclude-standard", "sqcodec", "recipes"]
+    command = ["git", "ls-files", "-co", "--exclude-standard", "sqcodec", "recipes", "web"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     wanted = {
-        f"sqcodec/{name}" if name.startswith("recipes/") else name
+        f"sqcodec/{name}" if name.startswith(("recipes/", "web/")) else name
         for name in listed
         if (ROOT / name).is_file() and not name.startswith("recipes/prepare/")
     }

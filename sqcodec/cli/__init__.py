@@ -21,7 +21,7 @@ from .common import Parser, UsageError, describe, printable
 from .files import PlanError
 
 MODULES = (
-    "encode", "decode", "cut", "stream", "export", "bench", "info", "models", "importing",
+    "encode", "decode", "cut", "stream", "export", "demo", "bench", "info", "models", "importing",
     "prepare", "train", "recipes", "study", "codebook", "evaluate", "profile", "tokens", "token_report", "lm",
     "entropy",
 )  # fmt: skip

@@ -170,7 +170,7 @@ def add_coding_options(parser: argparse.ArgumentParser, default_model: str | Non
     add_options(parser, "--force", "--json", "--quiet")
 
 
-def add_options(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:
+def add_options(parser: argparse._ActionsContainer, *names: str, **changes: Any) -> None:
     """Options that mean the same everywhere, by name; `changes` to what argparse is told of them."""
     for name in names:
         parser.add_argument(*(["-o", name] if name == "--out" else ["-q", name] if name == "--quiet" else [name]),
@@ -230,7 +230,6 @@ def load_codec(
 
     import sqcodec
     from sqcodec.checkpoint import training_progress
-    from sqcodec.registry import find_model
 
     if threads:
         torch.set_num_threads(threads)
@@ -241,7 +240,7 @@ def load_codec(
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {device}: PyTorch finds no CUDA device here; use --device cpu")
     codec = sqcodec.load(name, device=device, precision=precision, compiled=compiled)
-    progress = training_progress(find_model(name))
+    progress = codec.folder and training_progress(codec.folder)
     if progress and progress[0] < progress[1]:
         state = "is at step {} of {} of its training" if progress[0] else "is untrained: it is at step {} of {}"
         print(printable(f"sqcodec: note: '{name}' {state.format(*progress)}"), file=sys.stderr)

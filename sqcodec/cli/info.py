@@ -113,10 +113,9 @@ def _audio(path: Path) -> dict[str, Any]:
 def _model(name: str) -> dict[str, Any]:
     import sqcodec
     from sqcodec.checkpoint import training_progress
-    from sqcodec.registry import find_model
 
     codec = sqcodec.load(name)
-    progress = training_progress(find_model(name))
+    progress = codec.folder and training_progress(codec.folder)
     return {
         "model": codec.name,
         **(dict(zip(("steps_done", "steps"), progress, strict=True)) if progress else {}),

@@ -1,4 +1,4 @@
-"""``sqcodec prepare``: a manifest from a folder of audio."""
+"""``sqcodec prepare``: a manifest from a folder of audio, or a teacher's features of a recipe's corpus."""
 
 from __future__ import annotations
 
@@ -15,17 +15,23 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="make a manifest of a folder of audio",
         description="Reads every audio file under a folder, leaves out and reports what is broken, silent, too short "
         "or a duplicate, and writes a JSONL manifest. A speaker is the name of a file's parent folder; a transcript "
-        "is the text file beside it.",
-        epilog="example: sqcodec prepare recordings --out recordings/manifest.jsonl --validation 0.02",
+        "is the text file beside it. With --teacher: decodes the corpus of a recipe and computes the features that "
+        "`sqcodec train` distils from, with the same --data, --cache and --set; interrupted, it goes on where it was.",
+        epilog="examples: sqcodec prepare recordings --out recordings/manifest.jsonl --validation 0.02; "
+        "sqcodec prepare base --data recordings --cache cache --teacher whisper",
     )
-    add_corpus(parser, "folder of audio, searched with its subfolders")
-    add_options(parser, "--out", metavar="FILE.jsonl", help="manifest to write")
+    add_corpus(parser, "folder of audio, searched with its subfolders; with --teacher: a recipe")
+    add_options(parser, "--out", required=False, metavar="FILE.jsonl", help="manifest to write")
     parser.add_argument("--validation", type=float, default=0.0, metavar="SHARE", help="of the speakers; default: 0")
     parser.add_argument("--test", type=float, default=0.0, metavar="SHARE", help="of the speakers; default: 0")
     parser.add_argument("--shortest", type=float, default=0.1, metavar="SECONDS", help="default: 0.1")
     add_options(parser, "--jobs", default=4, help="files read at once; default: 4")
     parser.add_argument("--source", default="", help="name of the corpus, noted in each line")
     add_options(parser, "--force")
+    teach = parser.add_argument_group("a teacher's features, for the corpus --data of a recipe")
+    teach.add_argument("--teacher", metavar="NAME|PATH", help="whisper, a codec, a transformers folder, a .pt2 file")
+    add_options(teach, "--cache", help="as of train: decoded audio, and the features beside it")
+    add_options(teach, "--set")
     parser.set_defaults(run=run)
 
 
@@ -36,6 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
     from sqcodec.data.prepare import examine_folder, manifest_line, split_of, transcript
     from sqcodec.files import write_atomically
 
+    if arguments.teacher:
+        return _teach(arguments)
+    if not arguments.out:
+        raise UsageError("--out FILE.jsonl is needed, or --teacher with a recipe")
     folder, out = Path(corpus(arguments)), Path(arguments.out)
     shares = {"validation": arguments.validation, "test": arguments.test}
     if min(shares.values()) < 0 or sum(shares.values()) >= 1:
@@ -69,4 +79,36 @@ def run(arguments: argparse.Namespace) -> int:
             )
     left_out = ", ".join(f"{count} {problem}" for problem, count in sorted(problems.items())) or "nothing"
     print(f"{out}: {len(lines)} clips, {seconds / 3600:.2f} h; left out: {left_out}")
+    return 0
+
+
+def _teach(arguments: argparse.Namespace) -> int:
+    import logging
+    import shlex
+
+    from sqcodec.training.loop import build_data
+    from sqcodec.training.recipe import load_recipe
+    from sqcodec.training.recipes import find_recipe
+
+    if not arguments.corpus:
+        raise UsageError("--teacher needs a recipe")
+    if not arguments.cache:
+        raise UsageError("--teacher needs --cache DIR, the same as of sqcodec train")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    teacher = f"loss.semantic_teacher={arguments.teacher}"
+    data = [f"data.manifest={arguments.data}"] if arguments.data else []
+    recipe = load_recipe(find_recipe(arguments.corpus), [*arguments.set, *data, teacher, "loss.semantic=1"])
+    if not recipe.data.manifest:
+        raise ValueError("No corpus: give --data MANIFEST or FOLDER (or data.manifest in the recipe).")
+    sampler, _ = build_data(recipe, arguments.cache)
+    assert sampler.targets is not None
+    print(
+        f"{arguments.cache}: {sum(len(found.values) for found in sampler.targets.corpora)} frames of "
+        f"{sampler.targets.dim} features for {sampler.seconds / 3600:.2f} h"
+    )
+    command = ["sqcodec", "train", arguments.corpus, *(["--data", arguments.data] if arguments.data else [])]
+    command += ["--cache", arguments.cache, "--set", teacher, "--set", "loss.semantic=1"]
+    for setting in arguments.set:
+        command += ["--set", setting]
+    print(shlex.join([*command, "--out", "RUN"]))
     return 0

@@ -21,6 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("recipe", help="recipe file (.toml), or the name of an installed one (sqcodec recipes)")
     add_options(parser, "--data")
     add_options(parser, "--out", help="run folder")
+    parser.add_argument("--minutes", type=float, metavar="M", help="train so long, in all (train.minutes)")
     parser.add_argument("--init-from", metavar="MODEL", help="name or folder of a model that a new run starts from")
     add_options(parser, "--cache", "--set", "--threads", "--device")
     parser.set_defaults(run=run)
@@ -46,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = list(arguments.set)
     if arguments.data:
         overrides.append(f"data.manifest={arguments.data}")
+    if arguments.minutes is not None:
+        overrides.append(f"train.minutes={arguments.minutes}")
     recipe = load_recipe(find_recipe(arguments.recipe), overrides)
     if not recipe.data.manifest:
         raise ValueError("No corpus: give --data MANIFEST or FOLDER (or data.manifest in the recipe).")

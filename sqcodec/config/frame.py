@@ -90,6 +90,8 @@ class FrameConfig(ModelConfig):
     frame_length: Annotated[int, Range(1, 65536)] = 192
     """Samples per frame."""
     tokens_per_frame: Annotated[int, Range(1, 1024)] = 2
+    conceals: bool = False
+    """Trained with lost tokens (``train.lost_rate`` sets it): the decoder fills them in."""
     encoder: FrameEncoder = field(default_factory=FrameEncoder)
     transformer: FrameTransformer = field(default_factory=FrameTransformer)
     decoder: FrameDecoder = field(default_factory=FrameDecoder)
@@ -112,6 +114,7 @@ class FrameConfig(ModelConfig):
             side.require(side.dim % self.transformer.heads == 0, "dim",
                          f"a multiple of transformer.heads ({self.transformer.heads})")
         self.quantizer.check_frame(self.tokens_per_frame)
+        self.require(not self.conceals or self.quantizer.kind == "nested", "conceals", "false, or the quantizer nested")
 
     @property
     def causal(self) -> bool:

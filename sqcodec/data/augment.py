@@ -47,6 +47,12 @@ class Augmentation:
         return max(rates) > 0
 
 
+def draw_changes(options: Augmentation, random: np.random.Generator) -> tuple[np.ndarray, float]:
+    """What ``augment`` draws first: a chance [6] for each change, and the speed."""
+    chances = random.random(6)
+    return chances, random.uniform(*options.speed) if chances[0] < options.speed_rate else 1.0
+
+
 def augment(
     segment: np.ndarray,
     length: int,
@@ -57,9 +63,9 @@ def augment(
 ) -> np.ndarray:
     """float32 [T], T at least ``length`` times ``options.longest``, to an augmented [length]. ``other`` is what may be
     mixed in, [length] or longer."""
-    chances = random.random(6)
-    if chances[0] < options.speed_rate:
-        segment = change_speed(segment, random.uniform(*options.speed))
+    chances, speed = draw_changes(options, random)
+    if speed != 1.0:
+        segment = change_speed(segment, speed)
     segment = segment[:length]
     if other is not None and chances[3] < options.mix_rate:
         segment = segment + other[:length] * 10.0 ** (random.uniform(-15.0, 0.0) / 20.0)

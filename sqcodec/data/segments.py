@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sqcodec.data.augment import Augmentation, augment
+from sqcodec.data.augment import Augmentation, augment, draw_changes
 from sqcodec.data.cache import AudioCache
 from sqcodec.data.files import AudioFiles
+from sqcodec.data.teacher import TokenTargets
 
 Corpus = AudioCache | AudioFiles
 
@@ -28,6 +29,7 @@ class SegmentSampler:
         seed: of the whole run.
         weights: chance of each corpus, in proportion; empty: in proportion to its length.
         augmentation: what else happens to segments.
+        targets: features of a teacher for the tokens of segments.
     """
 
     def __init__(
@@ -39,7 +41,9 @@ class SegmentSampler:
         seed: int = 0,
         weights: Sequence[float] = (),
         augmentation: Augmentation | None = None,
+        targets: TokenTargets | None = None,
     ) -> None:
+        self.targets = targets
         self.corpora = [corpora] if isinstance(corpora, Corpus) else list(corpora)
         self.augmentation = augmentation or Augmentation()
         self.drawn_length = int(np.ceil(segment_length * self.augmentation.longest))
@@ -67,30 +71,56 @@ class SegmentSampler:
 
     def batch(self, step: int, rank: int = 0, size: int = 1) -> np.ndarray:
         """float32 [batch_size / size, segment_length] for a step: the rows of process ``rank`` of ``size``."""
-        random = np.random.default_rng((self.seed, step))
-        length, chosen = self.drawn_length, [self.corpora[0]] * self.batch_size
-        if len(self.corpora) == 1:
-            starts = random.integers(0, chosen[0].total - length + 1, self.batch_size)
-        else:
-            chosen = [self.corpora[i] for i in random.choice(len(self.corpora), self.batch_size, p=self.shares)]
-            starts = random.integers(0, [corpus.total - length + 1 for corpus in chosen])
-        gains = 10.0 ** (random.uniform(*self.gain_db, size=(self.batch_size, 1)) / 20.0)
-        count = self.batch_size // size
-        rows = range(rank * count, (rank + 1) * count)
-        segments = np.stack([chosen[row].read(int(starts[row]), length) for row in rows])
+        rows = self._rows(rank, size)
+        chosen, starts, gains = self._places(step)
+        segments = np.stack([self.corpora[chosen[row]].read(int(starts[row]), self.drawn_length) for row in rows])
         segments *= gains[rows.start : rows.stop].astype(np.float32)
         if self.augmentation.enabled:
             rate = self.corpora[0].sample_rate
-            sources = [np.random.default_rng((self.seed, step, 2, row)) for row in rows]
+            sources = [self._source(step, row) for row in rows]
             segments = np.stack([
                 augment(segment, self.segment_length, rate, self.augmentation, source, self._other(source))
                 for segment, source in zip(segments, sources, strict=True)
             ])  # fmt: skip
         return np.clip(segments, -1.0, 1.0)
 
-    def _other(self, random: np.random.Generator) -> np.ndarray | None:
-        """A segment to mix with another, where segments are mixed."""
+    def taught(self, step: int, rank: int = 0, size: int = 1) -> np.ndarray | None:
+        """float16 [batch_size / size, N, D]: the teacher's features of the clips in ``batch``, in the time of its
+        tokens, without noise and whatever else was added; NaN where there are none. None without a teacher."""
+        if self.targets is None:
+            return None
+        chosen, starts, _ = self._places(step)
+        found = []
+        for row in self._rows(rank, size):
+            speed, heard = 1.0, self.segment_length
+            if self.augmentation.enabled:
+                source = self._source(step, row)
+                self._other(source, read=False)
+                chances, speed = draw_changes(self.augmentation, source)
+                heard = heard // 2 if chances[5] < self.augmentation.tone_rate else heard
+            found.append(self.targets.of(int(chosen[row]), int(starts[row]), self.segment_length, speed, heard))
+        return np.stack(found)
+
+    def _rows(self, rank: int, size: int) -> range:
+        count = self.batch_size // size
+        return range(rank * count, (rank + 1) * count)
+
+    def _places(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the whole batch: the corpus of each segment, its first sample there, its gain [batch_size, 1]."""
+        random, chosen = np.random.default_rng((self.seed, step)), np.zeros(self.batch_size, np.int64)
+        if len(self.corpora) > 1:
+            chosen = random.choice(len(self.corpora), self.batch_size, p=self.shares)
+        starts = random.integers(0, [self.corpora[i].total - self.drawn_length + 1 for i in chosen])
+        return chosen, starts, 10.0 ** (random.uniform(*self.gain_db, size=(self.batch_size, 1)) / 20.0)
+
+    def _source(self, step: int, row: int) -> np.random.Generator:
+        """Of what is augmented in a row."""
+        return np.random.default_rng((self.seed, step, 2, row))
+
+    def _other(self, random: np.random.Generator, read: bool = True) -> np.ndarray | None:
+        """A segment to mix with another, where segments are mixed; else, or if it is not to be read, None."""
         if not self.augmentation.mix_rate:
             return None
         corpus = self.corpora[random.choice(len(self.corpora), p=self.shares)]
-        return corpus.read(int(random.integers(0, corpus.total - self.segment_length + 1)), self.segment_length)
+        start = int(random.integers(0, corpus.total - self.segment_length + 1))
+        return corpus.read(start, self.segment_length) if read else None

@@ -101,13 +101,33 @@ def transcribe(samples: np.ndarray, language: str | None = None) -> tuple[str, l
     return normalise(" ".join(kept)), [name for name, _ in info.all_language_probs or [(language, 1)]]
 
 
-@lru_cache(maxsize=1)
-def recogniser() -> Any:
-    package = require("faster_whisper", "wer", "The word error rate")
+def encode_speech(samples: np.ndarray) -> np.ndarray:
+    """Samples float32 [T] at 16 kHz, at most 30 s, to the encoder's last layer, float32 [T / 320, 512]; it hears no
+    more than there is."""
+    storage = require("ctranslate2", "wer", "Whisper").StorageView
+    whole = np.pad(np.float32(samples), (0, -len(samples) % 320))
+    mel = recogniser().feature_extractor(whole, padding=0)[..., : len(whole) // 160]
+    return np.array(recogniser().model.encode(storage.from_array(np.ascontiguousarray(mel[None], np.float32))))[0]
+
+
+def whisper_files() -> list[Path]:
+    """What tells Whisper base from other weights: those of SQCODEC_WHISPER_DIR; none where they are the packages'."""
+    folder = _chosen_folder()
+    return [folder / "model.bin"] if folder else []
+
+
+def _chosen_folder() -> Path | None:
     folder = os.environ.get("SQCODEC_WHISPER_DIR")
     if folder and not Path(folder, "model.bin").is_file():
         raise MissingExtra(f"SQCODEC_WHISPER_DIR is '{folder}', which has no model.bin.")
-    return package.WhisperModel(folder or str(_joined_model()), device="cpu", compute_type="int8", cpu_threads=1)
+    return Path(folder) if folder else None
+
+
+@lru_cache(maxsize=1)
+def recogniser() -> Any:
+    package = require("faster_whisper", "wer", "The word error rate")
+    folder = _chosen_folder()
+    return package.WhisperModel(str(folder or _joined_model()), device="cpu", compute_type="int8", cpu_threads=1)
 
 
 def _joined_model() -> Path:

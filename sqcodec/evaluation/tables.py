@@ -128,6 +128,12 @@ def problems(results: Results) -> list[str]:
     return lines
 
 
+def markdown_table(rows: Table) -> list[str]:
+    """Lines of a table in Markdown."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
+
+
 def heading(metric: dict[str, Any]) -> str:
     arrow = {True: " ↑", False: " ↓", None: ""}[metric["higher_is_better"]]
     unit = f" ({metric['unit']})" if metric["unit"] else ""

@@ -45,6 +45,7 @@ def export_onnx(codec: Codec, folder: str | Path) -> dict[str, object]:
     about: dict[str, object] = {
         "model": codec.name,
         "weights_hash": codec.weights_hash,
+        "also": list(codec.also),
         "sample_rate": config.sample_rate,
         "frame_length": network.frame_length,
         "tokens_per_frame": network.tokens_per_frame,

@@ -48,12 +48,22 @@ class CodecNetwork(nn.Module, ABC):
 
     def forward(self, samples: Tensor, blend: Tensor | None = None) -> tuple[Tensor, QuantizerOutput]:
         """Samples [B, 1, T] through the quantizer to samples [B, 1, T]; ``blend`` as in ``Quantizer.forward``."""
-        output = self.quantizer(self.encode_features(samples), blend)
+        output = self.quantize(self.encode_features(samples), blend)
         return self.decode_features(output.features), output
+
+    def quantize(self, features: Tensor, blend: Tensor | None = None) -> QuantizerOutput:
+        """The quantizer's forward pass, with its input beside its output."""
+        output = self.quantizer(features, blend)
+        output.source = features
+        return output
 
     def compiled(self) -> Forward:
         """``forward`` compiled for training, for batches of one shape."""
         return cast(Forward, torch.compile(self.forward, dynamic=False))
+
+    def compiled_encoder(self) -> Callable[[Tensor], Tensor]:
+        """``encode_features`` compiled for training, for batches of one shape."""
+        return cast(Callable[[Tensor], Tensor], torch.compile(self.encode_features, dynamic=False))
 
     def token_count(self, length: int) -> int:
         """Tokens that ``length`` samples need (without the padding to whole windows of ``pad_to``)."""

@@ -40,6 +40,12 @@ ROWS_PER_STEP = 384
 
 ROW_MULTIPLE = 8
 
+LOST = -(2**62)
+"""Among tokens: one that did not arrive."""
+
+FADE_SECONDS = 0.06
+"""How long the last code is heard where a token is lost, getting weaker."""
+
 
 @dataclass
 class FrameState:
@@ -151,6 +157,31 @@ class DecoderSteps(FrameSteps):
         weight = per_token @ outward.weight.double()  # [C, Q, D]
         bias = join.bias.double() + (per_token @ outward.bias.double()).sum(dim=1)
         self.from_codes = Affine(weight.flatten(1), bias, replace(options, dtype=torch.float32))
+        self.lost_code, self.told = network.quantizer.lost_code, network.config.conceals
+        self.fade = FADE_SECONDS * network.config.sample_rate / network.frame_length
+
+    def initial_state(self, batch: int) -> FrameState:
+        state = super().initial_state(batch)
+        if not self.told:
+            held = torch.zeros(batch, self.tokens_per_frame, len(self.lost_code), device=self.lost_code.device)
+            state.tensors += [held, torch.zeros_like(held[..., :1])]
+        return state
+
+    def conceal(self, codes: Tensor, lost: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
+        """Codes [B, R, Q, D] with others where tokens [B, R, Q, 1] were lost, and the state after.
+
+        A network trained with lost tokens is told of them, by the code that has no bits. Others hear the last code of
+        the same place in a frame, which fades to that one; state: how far it is from it [B, Q, D], frames since.
+        """
+        if self.told:
+            return torch.where(lost, self.lost_code, codes), []
+        table = torch.cat([state[0][:, None], codes - self.lost_code], dim=1)
+        numbers = torch.arange(1, codes.shape[1] + 1, device=codes.device)[:, None, None]
+        last = numbers.masked_fill(lost, 0).cummax(dim=1).values
+        held = table.gather(1, last.expand_as(codes))
+        since = numbers - last + (last == 0) * state[1][:, None]
+        faded = self.lost_code + held * (1 - since / self.fade).clamp_min(0)
+        return torch.where(lost, faded, codes), [held[:, span.count - 1], since[:, span.count - 1].float()]
 
     def samples(self, codes: Tensor, state: list[Tensor], span: Span) -> tuple[Tensor, list[Tensor]]:
         """Codes [B, R * Q, D] to samples [B, R * F]."""
@@ -158,15 +189,21 @@ class DecoderSteps(FrameSteps):
         return self.run(x, state, span)
 
     def __call__(self, tokens: Tensor, state: FrameState, bits: int | None = None) -> Tensor:
-        """Tokens [B, N * Q], of ``bits`` where they are nested, to samples [B, N * F], the first ``lookahead`` of them
-        before the recording."""
+        """Tokens [B, N * Q], of ``bits`` where they are nested or ``LOST``, to samples [B, N * F], the first
+        ``lookahead`` of them before the recording."""
         per_frame, origin, parts = self.tokens_per_frame, state.position, []
         quantizer = self.quantizer.at(bits)
         for span in self.spans(origin, tokens.shape[1] // per_frame, tokens.shape[0]):
             first = (span.start - origin) * per_frame
             part = tokens[:, first : first + span.count * per_frame]
             part = _lengthened(part, self.rows(span.count) * per_frame)
-            samples, state.tensors = self.samples(quantizer.lookup(part), state.tensors, span)
+            part = part.unflatten(1, (-1, per_frame))
+            lost = part == LOST
+            codes = quantizer.lookup(part.masked_fill(lost, 0).flatten(1)).unflatten(1, (-1, per_frame))
+            count = len(state.tensors) - 2 * (not self.told)
+            codes, held = self.conceal(codes, lost[..., None], state.tensors[count:], span)
+            samples, after = self.samples(codes.flatten(1, 2), state.tensors[:count], span)
+            state.tensors = after + held
             parts.append(samples[:, : span.count * self.frame_length])
             state.position += span.count
         return _joined(parts) if parts else torch.zeros(tokens.shape[0], 0, device=tokens.device)

@@ -10,6 +10,8 @@ Letters: B batch, T samples, F samples a frame, N frames, Q tokens a frame, C ch
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -141,9 +143,13 @@ class FrameNetwork(CodecNetwork):
 
         return forward
 
+    def compiled_encoder(self) -> Callable[[Tensor], Tensor]:
+        encode = torch.compile(self.encode_spectra, dynamic=False)
+        return lambda samples: encode(self.spectra(samples[:, 0]))
+
     def core(self, spectra: Tensor, blend: Tensor | None) -> tuple[Tensor, Tensor, QuantizerOutput]:
         """What ``compiled`` compiles: front features to polar spectra, without any FFT."""
-        quantized = self.quantizer(self.encode_spectra(spectra), blend)
+        quantized = self.quantize(self.encode_spectra(spectra), blend)
         magnitude, phase = self.decode_spectra(quantized.features)
         return magnitude, phase, quantized
 

@@ -30,6 +30,8 @@ class QuantizerOutput:
     """Scalar, float32: added to the training loss."""
     metrics: dict[str, Tensor] = field(default_factory=dict)
     """Scalars to log, detached."""
+    source: Tensor | None = None
+    """[B, N, C]: the features that were quantised, where a network gives them."""
 
 
 class TokenCoder(Protocol):
@@ -114,6 +116,11 @@ class Quantizer(nn.Module, ABC):
     def decode(self, indices: Tensor) -> Tensor:
         """Tokens [B, N] to features [B, N, C]. Raises ValueError for a token outside [0, K)."""
         return self.features(self.lookup(indices), self.project_out.weight.dtype)
+
+    @property
+    def lost_code(self) -> Tensor:
+        """The code [D] of a token that says nothing: the middle of all."""
+        return torch.zeros_like(self.project_out.weight[0], dtype=torch.float32)
 
     def at(self, bits: int | None) -> TokenCoder:
         """The same with tokens of ``bits``; None: those that it has by itself. ValueError where it has no others."""

@@ -81,6 +81,11 @@ class NestedFSP(FSP):
         self.register_buffer("spread", spread, persistent=False)
         self.register_buffer("dimensions", torch.arange(dim), persistent=False)
 
+    @property
+    def lost_code(self) -> Tensor:
+        nothing = torch.zeros(self.dim, device=self.powers.device)
+        return self.with_sizes(nothing, torch.ones_like(nothing))
+
     def at(self, bits: int | None) -> TokenCoder:
         return self if bits is None else _Fixed(self, self._checked(bits))
 
@@ -107,6 +112,15 @@ class NestedFSP(FSP):
                 "latent_deviation": latents.detach().std(correction=0),
             }
             return QuantizerOutput(output, self.nearest(latents.detach()), self.norm_loss(latents, positions), metrics)
+
+    def cut(self, features: Tensor, bits: int) -> Tensor:
+        """Features [B, N, C] to what the decoder sees of their tokens of ``bits`` [B, N, C], with a straight-through
+        gradient."""
+        with torch.autocast(features.device.type, enabled=False):
+            counts = self.levels_of(self._checked(bits))
+            positions = self.positions(self.latents(features), counts)
+            seen = straight_through(self.digits(positions, counts), positions)
+            return self.features(self.with_sizes(self.codes(seen, counts), counts), features.dtype)
 
     def _drawn_bits(self, latents: Tensor) -> Tensor:
         """Bits of each segment [B, 1], int64, all equally likely."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from sqcodec.evaluation.tables import markdown_table
 from sqcodec.study.plan import Claim, Job, Plan
 from sqcodec.study.store import Store
 from sqcodec.study.summary import COLUMNS, Column, Line, difference, over_sizes, summarise
@@ -53,7 +54,7 @@ def table(lines: list[Line]) -> str:
         if line.failed and not line.runs:
             cells = [f"failed: {line.failed[0]}", *[""] * (len(COLUMNS) - 1)]
         rows.append([line.label, str(len(line.runs)), *cells])
-    return markdown(rows)
+    return "\n".join(markdown_table(rows))
 
 
 def cell(line: Line, column: Column) -> str:
@@ -81,7 +82,7 @@ def robustness_table(lines: list[Line]) -> str:
                 ])  # fmt: skip
     if len(rows) == 1:
         return ""
-    return "### Trained with one number of codes, tested with another\n\n" + markdown(rows)
+    return "### Trained with one number of codes, tested with another\n\n" + "\n".join(markdown_table(rows))
 
 
 def claims_table(plan: Plan, lines: list[Line]) -> str:
@@ -107,7 +108,7 @@ def claims_table(plan: Plan, lines: list[Line]) -> str:
             )
             if first and second:
                 rows.append([claim.text, "all", str(steps), claim.metric, *_claimed(claim, first, second)])
-    return "" if len(rows) == 1 else "### What the papers say\n\n" + markdown(rows)
+    return "" if len(rows) == 1 else "### What the papers say\n\n" + "\n".join(markdown_table(rows))
 
 
 def _claimed(claim: Claim, first: Line, second: Line) -> list[str]:
@@ -134,13 +135,6 @@ def missing_note(missing: list[Job]) -> str:
         names = ", ".join(f"{row} ({count})" for row, count in rows.items())
         lines.append(f"- {size} codes" + (f", {steps} steps" if steps else "") + f": {names}")
     return "\n".join(lines)
-
-
-def markdown(rows: list[list[str]]) -> str:
-    """A Markdown table, the first row its head."""
-    head = "|" + "|".join("---" for _ in rows[0]) + "|"
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], head, *lines[1:]])
 
 
 def _compact(line: Line) -> dict:

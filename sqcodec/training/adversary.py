@@ -71,7 +71,7 @@ class Adversary:
                 f"{self.network.shortest_input / sample_rate:.3f} or more."
             )
 
-    def ramp(self, step: int) -> float:
+    def ramp(self, step: float) -> float:
         """Share of the adversarial weights at a step: 0 for ``alone_steps``, then up to 1 in ``ramp_steps``."""
         alone = self.recipe.start_step + self.recipe.alone_steps
         return min(1.0, max(0.0, (step + 1 - alone) / max(1, self.recipe.ramp_steps)))

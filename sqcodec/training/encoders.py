@@ -1,4 +1,5 @@
-"""Local encoders for the perceptual loss: a codec of this package, a transformers folder, or a TorchScript file.
+"""Local encoders for the perceptual loss, and teachers to distil from: a codec of this package, a transformers folder,
+a TorchScript file; as a teacher also Whisper of the extra 'wer'.
 
 Letters: B batch, T samples, C channels, N frames, L layers.
 """
@@ -9,10 +10,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sqcodec.checkpoint import load_model, load_weights
+from sqcodec.data.teacher import Teacher
+from sqcodec.evaluation.recognition import encode_speech, whisper_files
+from sqcodec.identity import hash_file
 from sqcodec.nn import build_network
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.registry import find_model
@@ -20,10 +25,11 @@ from sqcodec.registry import find_model
 WHISPER_FFT, WHISPER_HOP = 400, 160
 
 
-def load_encoder(source: str, script_rate: int) -> tuple[nn.Module, int]:
+def load_encoder(source: str, script_rate: int, entry: str = "loss.perceptual_encoder") -> tuple[nn.Module, int]:
     """(module that maps samples [B, T] to features, the sample rate in Hz that it takes).
 
     Args:
+        entry: of the recipe, for messages.
         source: name or folder of a codec, folder of a transformers model, or a file of ``torch.export`` (.pt2) or
             TorchScript.
         script_rate: the rate of such a file, which does not say.
@@ -37,13 +43,59 @@ def load_encoder(source: str, script_rate: int) -> tuple[nn.Module, int]:
         try:
             return torch.jit.load(str(path), map_location="cpu").eval(), script_rate
         except RuntimeError as error:
-            raise ValueError(f"loss.perceptual_encoder '{source}' is not a TorchScript file: {error}") from error
+            raise ValueError(f"{entry} '{source}' is not a TorchScript file: {error}") from error
     if (path / "config.json").is_file():
-        return _from_transformers(path)
+        return _from_transformers(path, entry)
     config, tensors, _ = load_model(find_model(source))
     network = build_network(config)
     load_weights(network, tensors)
     return CodecFeatures(network).eval(), config.sample_rate
+
+
+def load_teacher(source: str, layer: int, script_rate: int) -> Teacher:
+    """A teacher of the kinds of ``load_encoder``, or "whisper": Whisper base, as the word error rate uses it.
+
+    Of a file the rate is found by trying, and frames are taken to lie in the middle of what they are computed from.
+    ``layer``: of several the one that teaches.
+
+    Raises:
+        MissingExtra (an ImportError): "whisper" is not installed.
+        ValueError: there is no such teacher or layer, or its features are not frames.
+    """
+    if source == "whisper":
+        if layer != -1:
+            raise ValueError(f"loss.semantic_layer is {layer}: of 'whisper' there is only the last layer, -1.")
+        return Teacher(encode_speech, 16000, 50.0, 0.0)
+    encoder, rate = load_encoder(source, script_rate, "loss.semantic_teacher")
+
+    @torch.no_grad()
+    def features(samples: np.ndarray) -> np.ndarray:
+        found = encoder(torch.from_numpy(np.ascontiguousarray(samples))[None])
+        layers = list(found) if isinstance(found, (list, tuple)) else [found]
+        if not -1 <= layer < len(layers):
+            raise ValueError(f"loss.semantic_layer is {layer}: '{source}' has layers 0 to {len(layers) - 1}, or -1.")
+        if layers[layer].dim() != 3:
+            raise ValueError(f"'{source}' gives features {list(layers[layer].shape)}: a teacher gives [B, M, D].")
+        return layers[layer][0].float().numpy()
+
+    one, more = (len(features(np.zeros(seconds * rate, np.float32))) for seconds in (1, 11))
+    if more <= one:
+        raise ValueError(f"'{source}' gives {one} frames for 1 s and {more} for 11 s: it cannot teach.")
+    frames = (more - one) / 10
+    return Teacher(features, rate, *getattr(encoder, "frames", (frames, (1.0 - (one - 1) / frames) / 2)))
+
+
+def teacher_identity(source: str, layer: int, script_rate: int) -> str:
+    """The same where ``load_teacher`` gives the same features: made of the contents of its files."""
+    if source == "whisper":
+        source, files = "Whisper base, CTranslate2, int8", whisper_files()
+    else:
+        path = Path(source) if Path(source).exists() else find_model(source)
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        source = "encoder"
+    kinds = (".json", ".toml", ".safetensors", ".bin", ".pt", ".pt2")
+    hashes = [hash_file(file) for file in files if file.suffix in kinds]
+    return json.dumps([source, layer, script_rate, hashes])
 
 
 class CodecFeatures(nn.Module):
@@ -52,6 +104,9 @@ class CodecFeatures(nn.Module):
     def __init__(self, network: CodecNetwork) -> None:
         super().__init__()
         self.network = network
+        config = network.config
+        self.frames = (config.token_rate, (config.hop_length / 2 - config.lookahead) / config.sample_rate)
+        """Their rate (Hz), and what moment (s) the first is about."""
 
     def forward(self, samples: Tensor) -> Tensor:
         """[B, T] -> [B, N, C]."""
@@ -64,6 +119,10 @@ class HiddenStates(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        field, step = 1, 1
+        for kernel, stride in zip(model.config.conv_kernel, model.config.conv_stride, strict=True):
+            field, step = field + (kernel - 1) * step, step * stride
+        self.frames = (16000 / step, (field - 1) / 2 / 16000)
 
     def forward(self, samples: Tensor) -> list[Tensor]:
         """[B, T] -> L + 1 times [B, N, C]."""
@@ -74,6 +133,8 @@ class HiddenStates(nn.Module):
 
 class WhisperStates(nn.Module):
     """Hidden states of Whisper's encoder, on as many frames as there are (it was trained on 30 s)."""
+
+    frames = (50.0, 0.0)
 
     def __init__(self, encoder: Any, num_mels: int) -> None:
         super().__init__()
@@ -105,18 +166,18 @@ class WhisperStates(nn.Module):
         return (torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
 
 
-def _from_transformers(folder: Path) -> tuple[nn.Module, int]:
+def _from_transformers(folder: Path, entry: str) -> tuple[nn.Module, int]:
     try:
         import transformers
     except ImportError as error:
-        raise ImportError("A transformers folder as perceptual encoder needs: pip install transformers") from error
+        raise ImportError(f"A transformers folder as {entry} needs: pip install transformers") from error
     kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     model: Any = transformers.AutoModel.from_pretrained(folder, local_files_only=True).eval()
     if kind == "whisper":
         return WhisperStates(model.encoder, model.config.num_mel_bins), 16000
     if model.main_input_name != "input_values":
         raise ValueError(
-            f"loss.perceptual_encoder '{folder}' is a '{kind}', which does not take samples. Use Whisper, wav2vec 2.0, "
+            f"{entry} '{folder}' is a '{kind}', which does not take samples. Use Whisper, wav2vec 2.0, "
             "HuBERT or WavLM, or a TorchScript file."
         )
     return HiddenStates(model), 16000

@@ -11,6 +11,9 @@ import json
 import logging
 import math
 import signal
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from sqcodec.data.files import AudioFiles
 from sqcodec.data.loader import Batches
 from sqcodec.data.manifest import Clip, hold_out_share, hold_out_speakers, read_manifest
 from sqcodec.data.segments import SegmentSampler
+from sqcodec.data.teacher import TokenTargets, build_features
 from sqcodec.distributed import alone, barrier, mean_over_processes, shared_sum, world, wrap
 from sqcodec.files import write_atomically
 from sqcodec.nn import build_network
@@ -32,6 +36,7 @@ from sqcodec.quantizers import NestedFSP, VectorPerturbation, VectorQuantizer
 from sqcodec.runs import Interruption, has_state, load_state, save_state, trainer_lock
 from sqcodec.training import vp
 from sqcodec.training.adversary import Adversary
+from sqcodec.training.encoders import load_teacher, teacher_identity
 from sqcodec.training.objective import Objective
 from sqcodec.training.optimizers import build_optimizers, learning_rate, parameters, set_learning_rate
 from sqcodec.training.recipe import Recipe
@@ -69,6 +74,8 @@ class Trainer:
         cache_folder: str | Path | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        if recipe.train.lost_rate and recipe.model.quantizer.kind == "nested":
+            recipe = replace(recipe, model=recipe.model.changed(conceals=True))
         self.recipe, self.folder, self.device = recipe, Path(folder), torch.device(device)
         self.rank, self.processes = world()
         data, train = recipe.data, recipe.train
@@ -97,10 +104,12 @@ class Trainer:
         if isinstance(self.network.quantizer, NestedFSP):
             self.network.quantizer.lost_rate = train.lost_rate
             self.network.quantizer.lost_burst = max(1, round(train.lost_ms / 1000 * recipe.model.token_rate))
-        self.step_fn = Step(self.network, rate, recipe.loss, train).to(self.device)
+        targets = self.sampler.targets
+        teacher_dim = targets.dim if targets else 0
+        self.step_fn = Step(self.network, rate, recipe.loss, train, teacher_dim).to(self.device)
         self.forward = wrap(self.step_fn)
         self.objective = Objective(recipe)
-        self.optimizers = build_optimizers(self.network, train)
+        self.optimizers = build_optimizers(self.network, train, self.step_fn.semantic)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=train.fp16)
         self.adversary: Adversary | None = None
         if recipe.adversarial.enabled:
@@ -109,6 +118,7 @@ class Trainer:
         self.tracker = Tracker(self.folder, train.steps, train.tensorboard, speaks=self.rank == 0)
         self.step = self.saved_step = 0
         self.scores_start = False
+        self.spent, self.began = 0.0, time.monotonic()  # s, over all resumptions
         count = sum(p.numel() for p in self.network.parameters())
         log.info("%.2f M parameters, %.2f h of speech", count / 1e6, self.sampler.seconds / 3600)
 
@@ -150,6 +160,7 @@ class Trainer:
         if state.get("corpus", self.sampler.digest) != self.sampler.digest:
             self._corpus_changed()
         self._load(state)
+        self.spent, self.began = state.get("seconds", 0.0), time.monotonic()
         log.info("resumed at step %d", self.step)
         return True
 
@@ -188,6 +199,7 @@ class Trainer:
             "perturbation": self.perturbation,
             "objective": self.objective if self.recipe.loss.balancer else None,
             "scaler": self.scaler if self.recipe.train.fp16 else None,
+            "semantic": self.step_fn.semantic,
             "rollbacks": self.rollbacks,
             "tracker": self.tracker,
         }
@@ -203,6 +215,8 @@ class Trainer:
                 "average": self.average.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             }
+            if self.recipe.train.minutes:
+                state["seconds"] = self.spent
             state |= {name: part.state_dict() for name, part in self._parts().items()}
             save_state(self.folder, state)
             self._save_model()
@@ -212,11 +226,36 @@ class Trainer:
     def _save_model(self) -> None:
         if self.adversary:
             self.adversary.save(self.folder)
-        progress = {"step": str(self.step), "steps": str(self.recipe.train.steps)}
+        progress = {"step": str(self.step), "steps": str(self.planned)}
         save_model(self.folder / "model", self.recipe.model, self.average.state_dict(), progress)
 
+    @property
+    def place(self) -> float:
+        """Where in the schedule of ``train.steps`` the run is: at the step, or at the share of ``train.minutes``."""
+        train = self.recipe.train
+        return min(1.0, self.spent / 60 / train.minutes) * train.steps if train.minutes else self.step
+
+    @property
+    def done(self) -> bool:
+        return self.place >= self.recipe.train.steps
+
+    @property
+    def planned(self) -> int:
+        """Steps of the whole run; by ``train.minutes`` what they come to at the speed until now."""
+        train = self.recipe.train
+        return round(self.step * train.steps / max(self.place, 1e-9)) if train.minutes and self.step else train.steps
+
+    def _look_at_the_clock(self) -> None:
+        """All processes go by that of the first. Time counts from the first step on, over all resumptions."""
+        now = time.monotonic()
+        passed, self.began = now - self.began, now
+        if self.processes > 1:
+            passed = float(shared_sum(torch.tensor(passed if self.rank == 0 else 0.0, device=self.device)))
+        self.spent += passed
+
     def run(self) -> None:
-        """Trains from the current step to ``train.steps``. Whatever ends it early, the log's last line says where.
+        """Trains from the current step to ``train.steps``, or for ``train.minutes``. Whatever ends it early, the log's
+        last line says where.
 
         Ctrl-C and SIGTERM end it after the step and a save; a second one ends it at once.
         """
@@ -227,7 +266,7 @@ class Trainer:
                 self.tracker.end()
                 log.error(
                     "stopped at step %d of %d (%s). The last saved state is that of step %d in '%s': the same command "
-                    "continues from there.", self.step, self.recipe.train.steps, _in_words(error), self.saved_step,
+                    "continues from there.", self.step, self.planned, _in_words(error), self.saved_step,
                     self.folder,
                 )  # fmt: skip
                 raise
@@ -242,23 +281,25 @@ class Trainer:
         elif self.rank == 0 and self._model_step() != self.step:
             self._save_model()  # a crash came between the state and the model
         audio = self.sampler.batch_size * self.sampler.segment_length / self.recipe.model.sample_rate
+        self.began = time.monotonic()
         self.tracker.begin(self.step)
         self._announce(audio)
         if self._validation_due() and not self.tracker.has(self.step, "validation_stoi"):
             self._validate()
-        while self.step < train.steps:
+        while not self.done:
             row = self._train_step() if self.step not in self.rollbacks.skipped else {}
             if row is None:
                 self._roll_back()
                 continue
             self.tracker.add(row)
             self.step += 1
+            self._look_at_the_clock()
             if self.step % train.log_every == 0:
                 self._log(audio)
             asked = self._asked_to_end(interruption)
-            if self.step % train.save_every == 0 or self.step == train.steps or asked:
+            if self.step % train.save_every == 0 or self.done or asked:
                 self.save()
-            if asked and self.step < train.steps:
+            if asked and not self.done:
                 interruption.end(asked)
             if self._validation_due():
                 self._validate()
@@ -271,13 +312,17 @@ class Trainer:
         """Says what is going to happen."""
         train, corpus = self.recipe.train, self.sampler.seconds
         heard = (train.steps - self.step) * audio_seconds
-        if heard <= 0:
+        if self.done:
             return
-        log.info(
-            "%d steps of %.1f s of speech: %.1f h, %.2g times the corpus; a line every %d steps, scores every %d",
-            train.steps - self.step, audio_seconds, heard / 3600, heard / corpus, train.log_every,
-            train.validate_every if self.validation else 0,
-        )  # fmt: skip
+        if train.minutes:
+            left = train.minutes - self.spent / 60
+            log.info("%.3g of %.3g minutes left, %.1f s of speech a step", left, train.minutes, audio_seconds)
+        else:
+            log.info(
+                "%d steps of %.1f s of speech: %.1f h, %.2g times the corpus; a line every %d steps, scores every %d",
+                train.steps - self.step, audio_seconds, heard / 3600, heard / corpus, train.log_every,
+                train.validate_every if self.validation else 0,
+            )  # fmt: skip
         if train.compile:
             log.info("compiling: the first step may take minutes (train.compile=false goes without, slower)")
 
@@ -290,8 +335,7 @@ class Trainer:
 
     def _validation_due(self) -> bool:
         train = self.recipe.train
-        last = self.step == train.steps
-        due = self.step % train.validate_every == 0 or last if self.step else self.scores_start
+        due = self.step % train.validate_every == 0 or self.done if self.step else self.scores_start
         return bool(self.validation and due)
 
     def _model_step(self) -> int:
@@ -304,21 +348,26 @@ class Trainer:
     def _train_step(self) -> dict[str, float] | None:
         """One update; None where the gradient is not finite and loss scaling does not account for it."""
         train = self.recipe.train
-        share = learning_rate(self.step, train) * self.rollbacks.rate / train.learning_rate
+        share = learning_rate(self.step, train, self.place) * self.rollbacks.rate / train.learning_rate
         set_learning_rate(self.optimizers, train.learning_rate * share)
         torch.manual_seed((train.seed << 32) + self.step)
         if self.perturbation is not None:
             self._calibrate(self.perturbation)
         samples = self.batches.get(self.step).to(self.device, non_blocking=True)
+        parts = samples.chunk(train.accumulate)
+        taught: Sequence[Tensor | None] = [None] * len(parts)
+        features = self.sampler.taught(self.step, self.rank, self.processes)
+        if features is not None:
+            taught = torch.from_numpy(features).to(self.device, non_blocking=True).chunk(train.accumulate)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         row: dict[str, float] = {}
-        for number, part in enumerate(samples.chunk(train.accumulate)):
-            result: StepOutput = self.forward(part, self.step)
+        for number, (part, teacher) in enumerate(zip(parts, taught, strict=True)):
+            result: StepOutput = self.forward(part, self.step, teacher)
             ramp = 1.0
-            if self.adversary is not None and self.step >= self.recipe.adversarial.start_step:
+            if self.adversary is not None and self.place >= self.recipe.adversarial.start_step:
                 self.adversary.set_learning_rate(share)
-                ramp = self.adversary.ramp(self.step)
+                ramp = self.adversary.ramp(self.place)
                 row |= self._adversarial_terms(self.adversary, result, ramp, number)
             total = self.objective.total(result, ramp)
             self.scaler.scale(total / train.accumulate).backward()
@@ -378,9 +427,9 @@ class Trainer:
         self.tracker.sums = {
             name: [value] for name, value in mean_over_processes(self.tracker.means(), self.device).items()
         }
-        row = self.tracker.interval(
-            self.step, audio_seconds, learning_rate=learning_rate(self.step - 1, self.recipe.train)
-        )
+        self.tracker.steps = self.planned
+        rate = self.optimizers[0].param_groups[0]["lr"]
+        row = self.tracker.interval(self.step, audio_seconds, learning_rate=rate)
         self._warn(row)
 
     def _validate(self) -> None:
@@ -431,6 +480,7 @@ def build_data(recipe: Recipe, cache_folder: str | Path) -> tuple[SegmentSampler
 
     corpora = [open_corpus(clips)]
     corpora += [open_corpus(_training_clips(manifest, data.split)) for manifest in data.more_manifests]
+    targets = _teach(recipe, corpora, cache_folder) if recipe.loss.semantic > 0 else None
     validation = build_cache(held_out, cache_folder, rate) if held_out else None
     if not world()[0]:
         barrier()
@@ -441,9 +491,24 @@ def build_data(recipe: Recipe, cache_folder: str | Path) -> tuple[SegmentSampler
         _pair(data.speed), data.reverb_rate, data.mix_rate, data.tone_rate,
     )  # fmt: skip
     sampler = SegmentSampler(
-        corpora, data.batch_size, length, _pair(data.gain_db), recipe.train.seed, data.weights, augmentation
-    )
+        corpora, data.batch_size, length, _pair(data.gain_db), recipe.train.seed, data.weights, augmentation,
+        targets,
+    )  # fmt: skip
     return sampler, validation
+
+
+def _teach(recipe: Recipe, corpora: Sequence[AudioCache | AudioFiles], cache_folder: str | Path) -> TokenTargets:
+    """What the teacher says of the corpora; computed where it was not yet, which may take long."""
+    loss = recipe.loss
+    if not recipe.data.decode_once:
+        raise ValueError("loss.semantic needs the decoded corpus: set data.decode_once=true.")
+    entries = loss.semantic_teacher, loss.semantic_layer, loss.semantic_rate
+    identity = teacher_identity(*entries)
+    found = [
+        build_features(corpus, cache_folder, identity, lambda: load_teacher(*entries))
+        for corpus in corpora if isinstance(corpus, AudioCache)
+    ]  # fmt: skip
+    return TokenTargets(found, recipe.model.hop_length, recipe.model.lookahead)
 
 
 def _training_clips(manifest: str, split: str) -> list[Clip]:

@@ -13,6 +13,8 @@ from sqcodec.training.step import StepOutput
 
 RECONSTRUCTION = ("mel", "stft", "waveform", "si_sdr", "resolution", "perceptual")
 ADVERSARIAL = ("adversarial", "feature_matching")
+TOKENS = ("semantic", "consistency")
+"""Of the tokens alone: no gradient of theirs passes through the output."""
 
 
 class Objective:
@@ -24,8 +26,9 @@ class Objective:
         self.adversarial_weights = {
             "adversarial": recipe.adversarial.weight, "feature_matching": recipe.adversarial.feature_matching,
         }  # fmt: skip
+        self.token_weights = {name: getattr(loss, name) for name in TOKENS}
         self.limits = loss.limits
-        known = (*self.weights, *ADVERSARIAL, "reconstruction", "discrimination")
+        known = (*self.weights, *ADVERSARIAL, *TOKENS, "reconstruction", "discrimination")
         for name in self.limits:
             if name not in known:
                 raise ValueError(f"Unknown term 'loss.limits.{name}'. Choose one of: {', '.join(known)}.")
@@ -39,13 +42,17 @@ class Objective:
     def total(self, result: StepOutput, ramp: float = 1.0) -> Tensor:
         """The scalar to go backward from. ``ramp`` scales the adversarial weights."""
         terms = result.terms
+        fixed = terms["norm"]
+        for name, weight in self.token_weights.items():
+            if name in terms:
+                fixed = fixed + self._limited(name, weight * terms[name])
         weights = self.weights | {name: ramp * weight for name, weight in self.adversarial_weights.items()}
         if self.balancer is not None:
             counted = {name: term for name, term in terms.items() if name in weights}
-            return terms["norm"] + self.balancer(counted, weights, result.output)
+            return fixed + self.balancer(counted, weights, result.output)
         weighted = {name: self._limited(name, weights[name] * terms[name]) for name in weights if name in terms}
         reconstruction = sum(term for name, term in weighted.items() if name not in ADVERSARIAL)
-        total = terms["norm"] + self._limited("reconstruction", reconstruction)  # type: ignore[arg-type]
+        total = fixed + self._limited("reconstruction", reconstruction)  # type: ignore[arg-type]
         judged = [weighted[name] for name in ADVERSARIAL if name in weighted]
         return total + self._limited("discrimination", sum(judged[1:], judged[0])) if judged else total
 

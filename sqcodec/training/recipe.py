@@ -86,6 +86,8 @@ class TrainRecipe(Table):
 
     TABLE: ClassVar[str] = "train"
     steps: Steps = 10000
+    minutes: Annotated[float, Range(0, 1e6)] = 0.0
+    """If above 0 the run takes so long, however many steps that are; the schedule, in ``steps``, stretches with it."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """"adamw", or "muon": Muon (torch.optim, 2.9 or later) for the matrices of the backbone, AdamW for the rest."""
     learning_rate: LearningRate = 1.5e-3
@@ -148,9 +150,29 @@ class LossRecipe(Table):
     WavLM), or a file of ``torch.export`` (.pt2) or TorchScript that maps samples [B, T] to features, or to a list."""
     perceptual_rate: Annotated[int, Range(1000, 1_000_000)] = 16000
     """Sample rate in Hz that such a file takes."""
+    semantic: Weight = 0.0
+    """Distillation: 1 - cosine between the features of ``semantic_teacher``, and what a small head, which is trained
+    along and never shipped, makes of the tokens."""
+    semantic_teacher: str = "whisper"
+    """"whisper" (Whisper base, of the extra 'wer'), or a local encoder as of ``perceptual_encoder``."""
+    semantic_layer: Annotated[int, Range(-1, 1000)] = -1
+    """Which of its layers, where it gives several; -1: the last."""
+    semantic_rate: Annotated[int, Range(1000, 1_000_000)] = 16000
+    """Sample rate in Hz that a teacher takes which is a file."""
+    semantic_from: Literal["quantized", "features"] = "quantized"
+    """The head reads what the decoder sees, or the features before the quantizer."""
+    semantic_bits: Annotated[int, Range(0, 64)] = 0
+    """The head reads only the first so many bits of each token (quantizer nested); 0: all of them."""
+    semantic_width: Annotated[int, Range(1, 8192)] = 256
+    """Channels of the head."""
+    semantic_context: Annotated[int, Range(1, 101, odd=True)] = 5
+    """Tokens that it sees at once."""
+    consistency: Weight = 0.0
+    """Distance of the latents of the same speech a part of a hop later, at another level, with light noise; relative
+    to their variance."""
     limits: dict[str, Annotated[float, Range(1e-9, 1e9)]] = field(default_factory=dict)
     """Most that a weighted term may count: above, it is rescaled, which limits its gradient. Two names stand for sums:
-    "reconstruction", all but L_norm and the discriminators' terms, and "discrimination", both of those."""
+    "reconstruction", all terms of the decoded audio but the discriminators', and "discrimination", both of those."""
     balancer: bool = False
     """Weights are shares of the gradient at the output, whatever the scale of the terms (EnCodec)."""
     fft_sizes: FFTSizes = field(default_factory=lambda: [2048, 1024, 512, 256, 128])

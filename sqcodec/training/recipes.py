@@ -5,26 +5,19 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from sqcodec.files import beside
 from sqcodec.tables import read_toml
-
-PACKAGE = Path(__file__).parents[1]
-
-
-def recipes_folder() -> Path:
-    """Where the recipes are: in the installed package, or beside it in a checkout."""
-    installed = PACKAGE / "recipes"
-    return installed if installed.is_dir() else PACKAGE.parent / "recipes"
 
 
 def recipe_names() -> list[str]:
     """Names of the recipes, such as "base" and "quantizers/vp"."""
-    folder = recipes_folder()
+    folder = beside("recipes")
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.toml"))
 
 
 def recipe_summary(name: str) -> str:
     """What a recipe is: the comment that it starts with, to the end of its first sentence."""
-    lines = (recipes_folder() / f"{name}.toml").read_text(encoding="utf-8").splitlines()
+    lines = (beside("recipes") / f"{name}.toml").read_text(encoding="utf-8").splitlines()
     comment = []
     for line in lines:
         if not line.startswith("# "):
@@ -46,7 +39,7 @@ def installed_recipe(name: str | Path) -> Path:
     """
     asked, known = str(name).removesuffix(".toml").removeprefix("recipes/"), recipe_names()
     if asked in known:
-        return recipes_folder() / f"{asked}.toml"
+        return beside("recipes") / f"{asked}.toml"
     near = difflib.get_close_matches(asked, known, n=1, cutoff=0.4)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise FileNotFoundError(
@@ -61,7 +54,7 @@ def copy_recipe(name: str, folder: str | Path, force: bool = False) -> list[Path
     Raises:
         FileExistsError: one of the files is there already, and not ``force``.
     """
-    root = recipes_folder().resolve()
+    root = beside("recipes").resolve()
     wanted, queue = [], [installed_recipe(name).resolve()]
     while queue:
         path = queue.pop(0)

@@ -86,6 +86,8 @@ class Tracker:
         row = self.means()
         seconds = max(1e-9, time.monotonic() - self.started)
         row |= {CLOCK: self.counted * audio_seconds / seconds, **more}
+        if self.bar is not None:
+            self.bar.total = self.steps
         left = (self.steps - step) * seconds / max(1, self.counted)
         self.clear()
         self.write(step, row, f", {_in_words(left)} left")

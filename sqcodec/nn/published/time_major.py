@@ -49,7 +49,7 @@ class TimeMajorNetwork:
     def __call__(self, samples: Tensor, blend: Tensor | None = None) -> tuple[Tensor, QuantizerOutput]:
         """As ``CodecNetwork.forward``."""
         network = self.network
-        output = network.quantizer(self._encode_features(samples), blend)
+        output = network.quantize(self._encode_features(samples), blend)
         return self._decode_features(output.features), output
 
     def _encode_features(self, samples: Tensor) -> Tensor:
