@@ -10,7 +10,7 @@ import dataclasses
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -256,13 +256,19 @@ def _translate_transformer(network: Mapping[str, Any], family: str) -> Transform
 def _their_name(name: str, config: WaveformConfig) -> str:
     """Our tensor's name to theirs, with the part in front: "encoder.blocks.1.0.module.dw_conv.bias"."""
     part, rest = name.split(".", 1)
-    if part == "encoder":
-        return "encoder." + _their_encoder_name(rest, len(config.encoder.strides))
-    if part == "decoder":
-        return "decoder." + _their_decoder_name(rest, len(config.decoder.strides))
+    if part in ("encoder", "decoder"):
+        side, rules = (config.encoder, ENCODER_NAMES) if part == "encoder" else (config.decoder, DECODER_NAMES)
+        for pattern, rename in rules:
+            if match := re.fullmatch(pattern, rest):
+                return f"{part}.{rename(match, len(side.strides))}"
     if part == "quantizer":
         return name
-    return _their_transformer_name(part, rest, config)
+    return _their_transformer_name(part, rest)
+
+
+def _their_units(block: int, name: str) -> str:
+    unit, layer, rest = name.split(".", 2)
+    return f"blocks.{block}.{unit}.module.{UNIT_NAMES[layer]}.{rest}"
 
 
 UNIT_NAMES = {
@@ -275,66 +281,48 @@ UNIT_NAMES = {
 }
 HEAD_UNIT_NAMES = {"first_snake": "0", "dilated": "1", "second_snake": "2", "pointwise": "3"}
 
-
-def _their_encoder_name(name: str, stages: int) -> str:
-    def rename(match: re.Match[str]) -> str:
-        stage, kind = int(match[1]), match[2]
-        return _their_units(2 * stage + 1, match[3]) if kind == "units" else (
-            f"blocks.{2 * stage + 2}.{0 if kind == 'down' else 1}.{match[3]}"
-        )
-
-    if name.startswith("front.trends.branches."):
-        index, rest = name.removeprefix("front.trends.branches.").split(".", 1)
-        return f"blocks.0.blocks.{index}.1.{rest}"
-    if name.startswith("front."):
-        return name.replace("front.expand", "blocks.0.conv_1").replace("front.merge", "blocks.0.conv_2")
-    if name.startswith("stages."):
-        return re.sub(r"^stages\.(\d+)\.(units|down|norm)\.(.*)$", rename, name)
-    if name.startswith("units."):
-        return _their_units(2 * stages + 1, name.removeprefix("units."))
-    return name.replace("project", f"blocks.{2 * stages + 2}", 1)
-
-
-def _their_decoder_name(name: str, stages: int) -> str:
-    def rename(match: re.Match[str]) -> str:
-        first, kind, rest = 3 * int(match[1]) + 1, match[2], match[3]
-        if kind == "units":
-            return _their_units(first, rest)
-        if kind == "gate":
-            rest = re.sub(r"^trends\.branches\.(\d+)\.", r"blocks.\1.1.", rest)
-            rest = rest.replace("norm.", "merge_layer.0.").replace("merge.", "merge_layer.1.")
-            return f"blocks.{first + 1}.{rest}"
-        return f"blocks.{first + 2}.{0 if kind == 'up' else 2}.{rest}"
-
-    if name.startswith("stages."):
-        return re.sub(r"^stages\.(\d+)\.(units|gate|up|norm)\.(.*)$", rename, name)
-    if name.startswith("head."):
-        head = f"blocks.{3 * stages + 1}.block"
-        if name.startswith("head.units."):
-            unit, layer, rest = name.removeprefix("head.units.").split(".", 2)
-            return f"{head}.0.{unit}.module.block.{HEAD_UNIT_NAMES[layer]}.{rest}"
-        return name.replace("head.snake", f"{head}.1").replace("head.project", f"{head}.2")
-    return name.replace("project", "blocks.0", 1)
+Rules = tuple[tuple[str, Callable[[re.Match[str], int], str]], ...]
+"""Pattern of our names, and theirs of a match and the number of stages."""
+ENCODER_NAMES: Rules = (
+    (r"front\.trends\.branches\.(\d+)\.(.*)", lambda m, n: f"blocks.0.blocks.{m[1]}.1.{m[2]}"),
+    (r"front\.expand(.*)", lambda m, n: f"blocks.0.conv_1{m[1]}"),
+    (r"front\.merge(.*)", lambda m, n: f"blocks.0.conv_2{m[1]}"),
+    (r"stages\.(\d+)\.units\.(.*)", lambda m, n: _their_units(2 * int(m[1]) + 1, m[2])),
+    (r"stages\.(\d+)\.down\.(.*)", lambda m, n: f"blocks.{2 * int(m[1]) + 2}.0.{m[2]}"),
+    (r"stages\.(\d+)\.norm\.(.*)", lambda m, n: f"blocks.{2 * int(m[1]) + 2}.1.{m[2]}"),
+    (r"units\.(.*)", lambda m, n: _their_units(2 * n + 1, m[1])),
+    (r"project(.*)", lambda m, n: f"blocks.{2 * n + 2}{m[1]}"),
+)
+DECODER_NAMES: Rules = (
+    (r"project(.*)", lambda m, n: f"blocks.0{m[1]}"),
+    (r"stages\.(\d+)\.units\.(.*)", lambda m, n: _their_units(3 * int(m[1]) + 1, m[2])),
+    (
+        r"stages\.(\d+)\.gate\.trends\.branches\.(\d+)\.(.*)",
+        lambda m, n: f"blocks.{3 * int(m[1]) + 2}.blocks.{m[2]}.1.{m[3]}",
+    ),
+    (r"stages\.(\d+)\.gate\.norm\.(.*)", lambda m, n: f"blocks.{3 * int(m[1]) + 2}.merge_layer.0.{m[2]}"),
+    (r"stages\.(\d+)\.gate\.merge\.(.*)", lambda m, n: f"blocks.{3 * int(m[1]) + 2}.merge_layer.1.{m[2]}"),
+    (r"stages\.(\d+)\.gate\.(.*)", lambda m, n: f"blocks.{3 * int(m[1]) + 2}.{m[2]}"),
+    (r"stages\.(\d+)\.up\.(.*)", lambda m, n: f"blocks.{3 * int(m[1]) + 3}.0.{m[2]}"),
+    (r"stages\.(\d+)\.norm\.(.*)", lambda m, n: f"blocks.{3 * int(m[1]) + 3}.2.{m[2]}"),
+    (
+        r"head\.units\.(\d+)\.(\w+)\.(.*)",
+        lambda m, n: f"blocks.{3 * n + 1}.block.0.{m[1]}.module.block.{HEAD_UNIT_NAMES[m[2]]}.{m[3]}",
+    ),
+    (r"head\.snake(.*)", lambda m, n: f"blocks.{3 * n + 1}.block.1{m[1]}"),
+    (r"head\.project(.*)", lambda m, n: f"blocks.{3 * n + 1}.block.2{m[1]}"),
+)
 
 
-def _their_units(block: int, name: str) -> str:
-    unit, layer, rest = name.split(".", 2)
-    return f"blocks.{block}.{unit}.module.{UNIT_NAMES[layer]}.{rest}"
-
-
-def _their_transformer_name(part: str, name: str, config: WaveformConfig) -> str:
+def _their_transformer_name(part: str, name: str) -> str:
     side = "en_encoder" if part == "encoder_transformer" else "en_decoder"
     stack, rest = name.split(".", 1)
     if stack == "reduce":
         return f"{side}.down_trans.down_layer.{rest}"
     rest = re.sub(r"^position\.bias\.layers\.", "dynamic_pos_bias.mlp.", rest)
     rest = re.sub(r"^attentions\.(\d+)\.", r"layers.\1.0.", rest)
-    layer = {"norm": "0", "expand": "1", "contract": "4"}
-    rest = re.sub(
-        r"^feed_forwards\.(\d+)\.(norm|expand|contract)\.",
-        lambda match: f"layers.{match[1]}.1.{layer[match[2]]}.",
-        rest,
-    )
+    for ours, theirs in (("norm", 0), ("expand", 1), ("contract", 4)):
+        rest = re.sub(rf"^feed_forwards\.(\d+)\.{ours}\.", rf"layers.\1.1.{theirs}.", rest)
     if stack == "frames":
         return f"{side}.{'down' if side == 'en_encoder' else 'up'}_trans.trans.{rest}"
     return f"{side}.local_trans.{rest}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
 import sys
@@ -56,6 +55,8 @@ class Parser(argparse.ArgumentParser):
 
 def nearest(text: str, known: Iterable[str]) -> str:
     """" (did you mean 'encode'?)", or nothing."""
+    import difflib
+
     found = difflib.get_close_matches(text, list(known), n=1, cutoff=0.6)
     return f" (did you mean '{found[0]}'?)" if found else ""
 

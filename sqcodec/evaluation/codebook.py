@@ -8,7 +8,6 @@ these are underestimates: a perplexity cannot exceed the number of tokens counte
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -63,11 +62,6 @@ def codebook_use(streams: list[np.ndarray], codebook_size: int) -> CodebookUse:
         bigram_entropy=conditional,
         curve=[(int(rank), float(shares[rank - 1])) for rank in points],
     )
-
-
-def read_streams(folder: Path) -> list[np.ndarray]:
-    """The token files (.npy) of a folder."""
-    return [np.load(path, allow_pickle=False) for path in sorted(folder.glob("*.npy"))]
 
 
 def _pairs(stream: np.ndarray, codebook_size: int) -> np.ndarray:

@@ -74,10 +74,6 @@ class Plan:
         rows = [[dataclasses.astuple(dataclasses.replace(item, path="")) for item in items] for items in self.shards]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
-    @property
-    def num_clips(self) -> int:
-        return sum(map(len, self.shards))
-
 
 def make_plan(clips: list[Clip], root: Path, shard_clips: int, shard_seconds: float) -> Plan:
     """Clips in the manifest's order; a shard is full at ``shard_clips`` clips or ``shard_seconds`` of audio.

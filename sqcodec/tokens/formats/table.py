@@ -40,10 +40,3 @@ def from_table(table: pyarrow.Table) -> Iterator[TokenRecord]:
         rows = batch.drop_columns(["tokens"]).to_pylist()
         for index, row in enumerate(rows):
             yield TokenRecord(tokens=flat[offsets[index] : offsets[index + 1]], **row)
-
-
-def table_info(schema: pyarrow.Schema) -> TokenInfo:
-    """Which model made the table. ValueError where it does not say."""
-    if KEY not in (schema.metadata or {}):
-        raise ValueError("The table does not say which model made its tokens: it is not from 'sqcodec tokens'.")
-    return TokenInfo.from_json(schema.metadata[KEY].decode())
