@@ -1,11 +1,12 @@
 """Writes what is measured into a model's card, and leaves what is said by hand.
 
     python scripts/model_card.py speech-3k --evaluation report [--evaluation children] [--run RUN] [--manifest MANIFEST]
+      [--attributions FILE]
 
 The head of the card comes from the model, "Scores" from folders of `sqcodec evaluate` (all rates that they have:
-`--kbps 1.5,2,3,4`), "How it was made" from run folders, in their order, "Training data" from the manifest. A section
-that nothing is given for stays, as do all others: "Attributions" and "Known weaknesses" are yours, and of a card that
-does not exist the script makes places for them.
+`--kbps 1.5,2,3,4`), "How it was made" from run folders, in their order, "Training data" from the manifest,
+"Attributions" from a text. A section that nothing is given for stays, as do all others: "Known weaknesses" is yours,
+and in a card that does not exist the script makes a place for it.
 """
 
 from __future__ import annotations
@@ -20,21 +21,16 @@ from pathlib import Path
 import sqcodec
 from sqcodec.codec import Codec
 from sqcodec.data.manifest import read_manifest
-from sqcodec.evaluation.results import Results
-from sqcodec.evaluation.summary import break_down
-from sqcodec.evaluation.tables import (
-    cell,
-    comparison_table,
-    heading,
-    how_averaged,
-    main_table,
-    markdown_table,
-)
+from sqcodec.evaluation.results import Results, Row
+from sqcodec.evaluation.summary import break_down, compare
+from sqcodec.evaluation.tables import cell, heading, how_averaged, main_table, markdown_table
 from sqcodec.files import write_atomically
 from sqcodec.training.objective import Objective
 from sqcodec.training.recipe import Recipe, load_run_recipe
 
 BY_SOURCE = ("pesq_wb", "stoi", "estoi", "wer")
+PAIRED = ("pesq_wb", "pesq_nb", "stoi", "estoi", "visqol", "dnsmos", "distillmos", "speaker", "wer")
+ORDER = ("", "Scores", "How it was made", "Training data", "Attributions", "Known weaknesses")
 BY_HAND = {"Attributions": "(who made the recordings, and their licences)", "Known weaknesses": "(what it cannot do)"}
 
 
@@ -44,6 +40,7 @@ def main() -> None:
     parser.add_argument("--evaluation", action="append", default=[], type=Path, metavar="DIR")
     parser.add_argument("--run", action="append", default=[], type=Path, metavar="DIR", help="oldest first")
     parser.add_argument("--manifest", type=Path, metavar="FILE", help="of the training data")
+    parser.add_argument("--attributions", type=Path, metavar="FILE", help="who made the recordings, and the licences")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: CARD.md of the model's folder")
     arguments = parser.parse_args()
     codec = sqcodec.load(arguments.model)
@@ -52,11 +49,15 @@ def main() -> None:
     runs = [(run, load_run_recipe(run)) for run in arguments.run]
     new = {"": head(codec)}
     if arguments.evaluation:
-        new["Scores"] = "\n\n".join(scores(Results.load(folder / "results.json")) for folder in arguments.evaluation)
+        new["Scores"] = "\n\n".join(
+            scores(Results.load(folder / "results.json"), codec.name) for folder in arguments.evaluation
+        )
     if runs:
         new["How it was made"] = "\n".join([network(codec), *(phase(run, recipe) for run, recipe in runs)])
     if arguments.manifest:
         new["Training data"] = data(arguments.manifest, runs[-1][1] if runs else None)
+    if arguments.attributions:
+        new["Attributions"] = arguments.attributions.read_text(encoding="utf-8").strip()
     old = path.read_text(encoding="utf-8") if path.is_file() else ""
     write_atomically(path, merged(codec.name, old, new))
     print(path)
@@ -65,11 +66,10 @@ def main() -> None:
 def merged(name: str, old: str, new: dict[str, str]) -> str:
     """The card with new sections in the place of those of the same name; "" is what comes before the first."""
     first, *rest = re.split(r"^## ", old.removeprefix(f"# {name}\n"), flags=re.MULTILINE)
-    sections = {"": first.strip(), "Scores": "", "How it was made": "", "Training data": ""}
+    sections = dict.fromkeys(ORDER, "") | BY_HAND | {"": first.strip()}
     for section in rest:
         title, _, text = section.partition("\n")
-        sections[title] = text.strip()
-    sections |= {title: text for title, text in BY_HAND.items() if not any(title in there for there in sections)}
+        sections["Attributions" if title == "Data and Attributions" else title] = text.strip()
     sections |= new
     parts = [f"## {title}\n\n{text}" if title else text for title, text in sections.items() if text]
     return f"# {name}\n\n" + "\n\n".join(parts) + "\n"
@@ -94,31 +94,57 @@ def head(codec: Codec) -> str:
     )
 
 
-def scores(results: Results) -> str:
-    """All systems, the model's by source, and the paired comparisons of one evaluation."""
+def scores(results: Results, name: str) -> str:
+    """All systems, the model's rates by source, and against each other system, of one evaluation."""
     rows = [replace(row, source=plain(row.source)) for row in results.rows]
-    own = {name: info for name, info in results.systems.items() if info["text"].startswith("sqcodec:")}
+    own = {system: info for system, info in results.systems.items() if info["label"].split(" @ ")[0] == name}
+    if not own:
+        raise SystemExit(f"No system of that evaluation is {name!r}: {', '.join(results.systems)}.")
+    clips, speakers = (len({getattr(row, key) for row in rows}) for key in ("utterance", "speaker"))
+    lines = [
+        f"{clips} clips of {speakers} speakers, none of them trained on, {results.created[:10]}:",
+        "\n    " + re.sub(r"(?<=\s)/\S*/", "", results.command) + "\n",
+        f"{how_averaged(results)}\n",
+        *markdown_table(main_table(results)),
+        "\nBy source. One speaker's interval is over clips, and says nothing of other speakers.\n",
+        *markdown_table(by_source(results, rows, own)),
+    ]
+    if len(own) < len(results.systems):
+        lines += [
+            "\nPaired over speakers, model minus other. **Bold**: it is better, p < .05; *italics*: by chance.\n",
+            *markdown_table(paired(results, rows, own)),
+        ]
+    return "\n".join(lines)
+
+
+def by_source(results: Results, rows: list[Row], own: dict) -> list[list[str]]:
     names = [name for name in BY_SOURCE if name in results.metrics]
     groups = break_down([row for row in rows if row.system in own], own, names, "source")
-    clips, speakers = (len({getattr(row, name) for row in rows}) for name in ("utterance", "speaker"))
-    labels = [heading(results.metrics[name]) for name in names]
-    table = [["source", "clips, speakers", "rate", *labels]]
+    table = [["source", "clips, speakers", "rate", *(heading(results.metrics[name]) for name in names)]]
     for source, systems in groups.items():
         for number, (system, means) in enumerate(systems.items()):
             counts = [str(max((mean[key] for mean in means.values()), default=0)) for key in ("count", "speakers")]
             cells = [cell(means.get(name), results.metrics[name]["digits"]) for name in names]
             about = ["", ""] if number else [source, ", ".join(counts)]
             table.append([*about, own[system]["label"], *cells])
-    lines = [
-        f"{clips} clips of {speakers} speakers, none of them trained on, {results.created[:10]}:",
-        f"\n    {results.command}\n",
-        f"{how_averaged(results)}\n",
-        *markdown_table(main_table(results)),
-        "\nBy source. One speaker's interval is over clips, and says nothing of other speakers.\n",
-        *markdown_table(table),
-    ]
-    pairs = comparison_table(results)
-    return "\n".join([*lines, "\nPaired over speakers:\n", *markdown_table(pairs)] if pairs else lines)
+    return table
+
+
+def paired(results: Results, rows: list[Row], own: dict) -> list[list[str]]:
+    names = [name for name in PAIRED if name in results.metrics]
+    table = [["model", "other", *(heading(results.metrics[name]) for name in names)]]
+    for system, info in own.items():
+        others = {system: info} | {key: other for key, other in results.systems.items() if key not in own}
+        cells: dict[str, dict[str, str]] = defaultdict(dict)
+        for pair in compare([row for row in rows if row.system in others], system, others, names):
+            metric = results.metrics[pair["metric"]]
+            mean, low, high = (f"{pair[name]:+.{metric['digits']}f}" for name in ("difference", "low", "high"))
+            better = (pair["difference"] > 0) == metric["higher_is_better"]
+            mark = "*" if pair["p_value"] >= 0.05 else "**" if better else ""
+            cells[pair["second"]][pair["metric"]] = f"{mark}{mean} ({low} to {high}){mark}"
+        for other, found in cells.items():
+            table.append([info["label"], others[other]["label"], *(found.get(name, "-") for name in names)])
+    return table
 
 
 def plain(source: str) -> str:

@@ -34,7 +34,8 @@ def evaluation(folder: Path) -> Path:
     names = ["pesq_wb", "stoi"]
     metrics = {name: vars(all_metrics()[name]) for name in names}
     Results(
-        "sqcodec evaluate --kbps 1,2.5", "2026-11-25 10:00 UTC", "manifest.tsv", 16000, {}, metrics, systems,
+        "sqcodec evaluate --manifest /home/ann/m.tsv --kbps 1,2.5", "2026-11-25 10:00 UTC", "manifest.tsv", 16000, {},
+        metrics, systems,
         summarise(rows, systems, names, folder), {"source": break_down(rows, systems, names, "source")},
         compare(rows, "nested-1", systems, names), {}, rows, "nested-1",
     ).save(folder)  # fmt: skip
@@ -58,9 +59,9 @@ def test_a_card_is_one_command(nested: Codec, tmp_path, monkeypatch) -> None:
     card = (model / "CARD.md").read_text(encoding="utf-8")
     for text in (
         "1 to 2.667 kbit/s, 6 to 16 bits", "not trained with lost tokens", "30 ms of lookahead",
-        "6 clips of 6 speakers",
+        "6 clips of 6 speakers", "evaluate --manifest m.tsv --kbps",
         f"| {ADULT} | 2, 2 | nested @ 1 kbit/s | 2.00 ±", f"| {CHILD} | 2, 2 |", "|  |  | nested @ 2.5 kbit/s |",
-        "| VCTK | 2, 2 |", "| Opus 6 | 6.00 |", "| nested @ 2.5 kbit/s | PESQ-WB ↑ | -0.500", "mel 6",
+        "| VCTK | 2, 2 |", "| Opus 6 | 6.00 |", "| nested @ 1 kbit/s | Opus 6 | -1.00 (-1.00 to -1.00) |", "mel 6",
         "| VCTK | 2.0 | 1 |",
         "- first: 100 steps of 16 x 1.152 s", "pesq_wb 2.500", "## Attributions", "## Known weaknesses",
     ):  # fmt: skip

@@ -24,6 +24,7 @@ FIELDS = {
     "fsq": {"levels": (4, 4, 4)},
     "fsp": {"levels": (4, 4, 4)},
     "nested": {"levels": (), "dim": 4, "bits": (4, 6, 8)},
+    "vp_tree": {"dim": 4, "bits": (4, 6, 8)},
     "none": {"levels": (), "dim": 4},
     "rvq": {"levels": (8, 16), "dim": 4},
     "pvq": {"levels": (8, 16), "dim": 4},
@@ -50,12 +51,13 @@ def build(name: str):
     torch.manual_seed(0)
     quantizer = build_quantizer(CONFIGS[name], 16)
     torch.nn.init.orthogonal_(quantizer.project_in.weight)
-    if name == "vp":
-        perturbation = VectorPerturbation(4, 64, PerturbationOptions(neighbours_per_code=4))
+    if name in ("vp", "vp_tree"):
+        size = len(quantizer.codebook)
+        perturbation = VectorPerturbation(4, size, PerturbationOptions(neighbours_per_code=4))
         perturbation.queue.normal_()
         perturbation.filled = len(perturbation.queue)
         quantizer.perturbation = perturbation
-        quantizer.set_codebook(torch.randn(64, 4))
+        quantizer.set_codebook(torch.randn(size, 4))
     return quantizer
 
 
@@ -120,7 +122,7 @@ def test_every_token_decodes_and_codes_come_back_to_themselves(name):
     codes = quantizer.lookup(tokens)
     assert torch.isfinite(codes).all()
     assert codes.flatten(0, 1).unique(dim=0).shape[0] > 0.9 * size
-    if CONFIGS[name].kind not in ("fsq", "fsp", "nested", "rvq", "msrvq", "hypervq"):
+    if CONFIGS[name].kind not in ("fsq", "fsp", "nested", "vp_tree", "rvq", "msrvq", "hypervq"):
         # the nearest code of a code is itself: every token is reachable
         assert torch.equal(quantizer.nearest(codes), tokens)
     for bad in (torch.tensor([[-1]]), torch.tensor([[size]])):

@@ -69,8 +69,11 @@ def train(recipe: Recipe, folder: Path, cache: Path) -> Trainer:
     return trainer
 
 
-def test_vp_trains_resumes_bit_for_bit_and_gets_its_codebook(tiny_config, tmp_path, cache) -> None:
+@pytest.mark.parametrize("kind", ["vp", "vp_tree"])
+def test_vp_trains_resumes_bit_for_bit_and_gets_its_codebook(tiny_config, tmp_path, cache, kind) -> None:
     config = vp_config(tiny_config)
+    if kind == "vp_tree":
+        config = dataclasses.replace(config, quantizer=quantizer_config(kind="vp_tree", dim=3, bits=(3, 6, 6)))
     whole = train(recipe(config), tmp_path / "whole", cache)
     train(recipe(config, steps=5), tmp_path / "parts", cache)
     parts = train(recipe(config), tmp_path / "parts", cache)

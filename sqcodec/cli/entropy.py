@@ -104,7 +104,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     if not learnt or not strangers:
         raise ValueError(f"{len(learnt)} clips to train on and {len(strangers)} to measure on: both need some")
     settings = Settings(steps=arguments.steps, minutes=arguments.minutes, units=arguments.units, seed=arguments.seed)
-    if config.quantizer.kind == "nested":
+    if config.quantizer.bits:
         settings = dataclasses.replace(settings, lowest=config.quantizer.bits[0])
     print(f"{sum(map(len, learnt))} tokens to train on, {sum(map(len, strangers))} to measure on", flush=True)
     predictor = train_predictor(learnt, alphabets, config.tokens_per_frame, settings)

@@ -15,6 +15,7 @@ from sqcodec.config.quantizer import (
     FSQConfig,
     NestedConfig,
     QuantizerConfig,
+    TreeConfig,
     VPConfig,
     quantizer_config,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "NestedConfig",
     "QuantizerConfig",
     "TransformerConfig",
+    "TreeConfig",
     "UnitConfig",
     "VPConfig",
     "WaveformConfig",

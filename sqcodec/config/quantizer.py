@@ -35,7 +35,7 @@ EMPTY_OPTIONS: dict[str, Any] = {
 class QuantizerConfig(Table):
     """Base of the quantizers' settings. ``kind`` says which; ``read`` finds its class, which takes nothing else.
 
-    Trained with: fsp, fsq, vp, nested. The others are there to be compared with (docs/quantizers.md).
+    Trained with: fsp, fsq, vp, nested, vp_tree. The others are there to be compared with (docs/quantizers.md).
     """
 
     TABLE: ClassVar[str] = "quantizer"
@@ -166,3 +166,17 @@ class VPConfig(QuantizerConfig, kinds=("vp",)):
     """Dimensions d of a code vector."""
     size: Size = 0
     """Codes K."""
+
+
+@dataclass(frozen=True)
+class TreeConfig(QuantizerConfig, kinds=("vp_tree",)):
+    """Vector perturbation for many bit rates: tokens that can be cut to fewer bits; how it trains is said in [vp]."""
+
+    kind: Literal["vp_tree"] = "vp_tree"
+    dim: Dimensions = 8
+    """Dimensions d of a code vector."""
+    bits: Annotated[tuple[Annotated[int, Range(1, 24)], ...], Length(3, 3)] = (8, 14, 16)
+    """Bits of a token: lowest, default, highest."""
+
+    def check(self) -> None:
+        self.require(sorted(self.bits) == list(self.bits), "bits", "lowest, default and highest bits, rising")

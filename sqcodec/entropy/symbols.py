@@ -18,13 +18,13 @@ MOST_SYMBOLS = 64
 def alphabets_of(config: ModelConfig) -> tuple[int, ...]:
     """Symbols of the finest tokens of a model. Raises ValueError where its tokens have none."""
     quantizer = config.quantizer
-    if quantizer.kind == "nested":
+    if quantizer.bits:
         return (2,) * quantizer.bits[2]
     if quantizer.kind in ("fsp", "fsq") and max(quantizer.levels) <= LARGEST_ALPHABET:
         return tuple(quantizer.levels)
     raise ValueError(
         f"tokens of the quantizer {quantizer.kind!r} cannot be entropy coded: allowed are fsp and fsq of at most "
-        f"{LARGEST_ALPHABET} levels, and nested"
+        f"{LARGEST_ALPHABET} levels, nested and vp_tree"
     )
 
 

@@ -23,6 +23,7 @@ from sqcodec.nn.tconv import GATE_CONTEXT, gate_windows
 from sqcodec.quantizers.base import split_digits
 from sqcodec.quantizers.nested import NestedFSP
 from sqcodec.quantizers.scalar import ScalarQuantizer
+from sqcodec.quantizers.tree import TreeQuantizer
 from sqcodec.quantizers.vector import VectorQuantizer
 
 
@@ -173,8 +174,11 @@ class CoderGraph(nn.Module):
 
     def __init__(self, steps: EncoderSteps | DecoderSteps) -> None:
         super().__init__()
+        refusal = "Only models with the quantizers fsq, fsp, nested and vp can be exported."
+        if isinstance(steps.quantizer, TreeQuantizer):
+            raise ValueError(refusal)
         if not isinstance(steps.quantizer, (ScalarQuantizer, VectorQuantizer)):
-            raise ValueError("Only models with the quantizers fsq, fsp and vp can be exported.")
+            raise ValueError(refusal)
         if isinstance(steps.quantizer, VectorQuantizer):
             steps.quantizer.check_fitted()
         self.quantizer: ScalarQuantizer | VectorQuantizer = steps.quantizer

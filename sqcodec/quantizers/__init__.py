@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from sqcodec.config import FSPConfig, FSQConfig, NestedConfig, QuantizerConfig, VPConfig
+from sqcodec.config import FSPConfig, FSQConfig, NestedConfig, QuantizerConfig, TreeConfig, VPConfig
 from sqcodec.quantizers.base import Quantizer, QuantizerOutput, join_digits, split_digits
 from sqcodec.quantizers.nested import NestedFSP
 from sqcodec.quantizers.perturbation import PerturbationOptions, VectorPerturbation
 from sqcodec.quantizers.scalar import FSP, FSQ
+from sqcodec.quantizers.tree import TreeQuantizer
 from sqcodec.quantizers.vector import VectorQuantizer
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "PerturbationOptions",
     "Quantizer",
     "QuantizerOutput",
+    "TreeQuantizer",
     "VectorPerturbation",
     "VectorQuantizer",
     "build_quantizer",
@@ -36,6 +38,9 @@ def build_quantizer(config: QuantizerConfig, feature_dim: int) -> Quantizer:
     if isinstance(config, NestedConfig):
         low, default, high = config.bits
         return NestedFSP(feature_dim, config.dim, (low, default, high), config.noise_rate, config.activation)
+    if isinstance(config, TreeConfig):
+        low, default, high = config.bits
+        return TreeQuantizer(feature_dim, config.dim, (low, default, high))
     if isinstance(config, VPConfig):
         return VectorQuantizer(feature_dim, config.dim, config.size)
     return Quantizer.kinds[config.kind](feature_dim, config)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sqcodec.config.quantizer import QuantizerConfig
+from sqcodec.distributed import shared_rand
 
 
 @dataclass
@@ -147,3 +148,65 @@ class Quantizer(nn.Module, ABC):
             low, high = (int(value) for value in torch.aminmax(indices))
             if low < 0 or high >= size:
                 raise ValueError(f"Tokens span {low} to {high}: this quantizer knows 0 to {size - 1}")
+
+
+class ManyRates(Quantizer):
+    """A quantizer whose tokens can be cut: the first b bits of a token are the token at b bits."""
+
+    powers: Tensor
+
+    def set_bits(self, bits: tuple[int, int, int]) -> None:
+        """Of a token: lowest, default, highest."""
+        self.lowest, self.default, self.highest = bits
+        self.codebook_size = 2**self.default
+        self.register_buffer("powers", 2 ** torch.arange(self.highest + 1), persistent=False)
+
+    def checked_bits(self, bits: int | None) -> int:
+        """The default for None. ValueError where tokens cannot have so many."""
+        if bits is None:
+            return self.default
+        if not self.lowest <= bits <= self.highest:
+            raise ValueError(f"Tokens of {bits} bits: this model has {self.lowest} to {self.highest}.")
+        return bits
+
+    def drawn_bits(self, latents: Tensor) -> Tensor:
+        """Bits of each training segment [B, 1], int64, all equally likely."""
+        drawn = shared_rand(len(latents), 1, device=latents.device) * (self.highest - self.lowest + 1)
+        return (drawn.long() + self.lowest).clamp_max(self.highest)
+
+    def at(self, bits: int | None) -> TokenCoder:
+        return self if bits is None else _Fixed(self, self.checked_bits(bits))
+
+    @abstractmethod
+    def nearest(self, latents: Tensor, bits: int | None = None) -> Tensor:
+        """Latents [B, N, D] to tokens [B, N] of ``bits`` (None: the default)."""
+
+    @abstractmethod
+    def lookup(self, indices: Tensor, bits: int | None = None) -> Tensor:
+        """Tokens [B, N] of ``bits`` to codes [B, N, D]."""
+
+    def encode(self, features: Tensor, bits: int | None = None) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return self.nearest(self.latents(features).detach(), bits)
+
+    def decode(self, indices: Tensor, bits: int | None = None) -> Tensor:
+        return self.features(self.lookup(indices, bits), self.project_out.weight.dtype)
+
+
+class _Fixed:
+    """``ManyRates`` with tokens of one number of bits."""
+
+    def __init__(self, quantizer: ManyRates, bits: int) -> None:
+        self.quantizer, self.bits = quantizer, bits
+
+    def nearest(self, latents: Tensor) -> Tensor:
+        return self.quantizer.nearest(latents, self.bits)
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        return self.quantizer.lookup(indices, self.bits)
+
+    def encode(self, features: Tensor) -> Tensor:
+        return self.quantizer.encode(features, self.bits)
+
+    def decode(self, indices: Tensor) -> Tensor:
+        return self.quantizer.decode(indices, self.bits)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sqcodec.distributed import shared_rand
-from sqcodec.quantizers.base import QuantizerOutput, TokenCoder
+from sqcodec.quantizers.base import ManyRates, QuantizerOutput
 from sqcodec.quantizers.scalar import FSP, straight_through
 
 
@@ -24,7 +24,7 @@ def bits_by_dimension(bits: int, dim: int) -> tuple[int, ...]:
     return tuple(bits // dim + (index < bits % dim) for index in range(dim))
 
 
-class NestedFSP(FSP):
+class NestedFSP(ManyRates, FSP):
     """FSP with 2^b codes, for any b from ``lowest`` to ``highest`` bits a token.
 
     Bit r of a token, the highest being bit 0, is bit r // D (again from the highest) of dimension r % D. The code is
@@ -43,7 +43,6 @@ class NestedFSP(FSP):
     level_table: Tensor
     spread: Tensor
     dimensions: Tensor
-    powers: Tensor
     worth: Tensor
 
     def __init__(
@@ -54,10 +53,10 @@ class NestedFSP(FSP):
         noise_rate: float = 0.5,
         activation: str = "tanh",
     ) -> None:
-        self.lowest, self.default, self.highest = bits
-        levels = tuple(2**count for count in bits_by_dimension(self.highest, dim))
+        levels = tuple(2**count for count in bits_by_dimension(bits[2], dim))
         super().__init__(feature_dim, levels, noise_rate, activation)
-        self.dim, self.codebook_size = dim, 2**self.default
+        self.set_bits(bits)
+        self.dim = dim
         # What the decoder is told of the cells starts at zero, so that a network that was not told can go on.
         wide = torch.zeros(feature_dim, 2 * dim)
         wide[:, :dim] = self.project_out.weight.detach()
@@ -66,7 +65,6 @@ class NestedFSP(FSP):
             self.project_out.weight.copy_(wide)
         table = [[float(2**count) for count in bits_by_dimension(number, dim)] for number in range(self.highest + 1)]
         self.register_buffer("level_table", torch.tensor(table), persistent=False)
-        self.register_buffer("powers", 2 ** torch.arange(self.highest + 1), persistent=False)
         # What each bit of a finest token, the lowest first, is worth in the digit of its dimension.
         worth = torch.zeros(self.highest, dim)
         for rank in range(self.highest):
@@ -86,9 +84,6 @@ class NestedFSP(FSP):
         nothing = torch.zeros(self.dim, device=self.powers.device)
         return self.with_sizes(nothing, torch.ones_like(nothing))
 
-    def at(self, bits: int | None) -> TokenCoder:
-        return self if bits is None else _Fixed(self, self._checked(bits))
-
     def levels_of(self, bits: int | Tensor) -> Tensor:
         """Levels [..., D], float32, of tokens with so many bits (int64 [...])."""
         return self.level_table.float()[bits]
@@ -96,7 +91,7 @@ class NestedFSP(FSP):
     def forward(self, features: Tensor, blend: Tensor | None = None) -> QuantizerOutput:
         with torch.autocast(features.device.type, enabled=False):
             latents = self.latents(features)
-            counts = self.levels_of(self._drawn_bits(latents) if self.training else self.default)
+            counts = self.levels_of(self.drawn_bits(latents) if self.training else self.default)
             positions = self.positions(latents, counts)
             digits = self.digits(positions, counts)
             seen = self.perturb(positions, digits, counts) if self.training else straight_through(digits, positions)
@@ -117,15 +112,10 @@ class NestedFSP(FSP):
         """Features [B, N, C] to what the decoder sees of their tokens of ``bits`` [B, N, C], with a straight-through
         gradient."""
         with torch.autocast(features.device.type, enabled=False):
-            counts = self.levels_of(self._checked(bits))
+            counts = self.levels_of(self.checked_bits(bits))
             positions = self.positions(self.latents(features), counts)
             seen = straight_through(self.digits(positions, counts), positions)
             return self.features(self.with_sizes(self.codes(seen, counts), counts), features.dtype)
-
-    def _drawn_bits(self, latents: Tensor) -> Tensor:
-        """Bits of each segment [B, 1], int64, all equally likely."""
-        drawn = shared_rand(len(latents), 1, device=latents.device) * (self.highest - self.lowest + 1)
-        return (drawn.long() + self.lowest).clamp_max(self.highest)
 
     def _lost(self, latents: Tensor) -> Tensor:
         """Which tokens [B, N] are lost: bursts of 1 to ``lost_burst``, a burst begins at one token in 25."""
@@ -149,11 +139,11 @@ class NestedFSP(FSP):
     def nearest(self, latents: Tensor, bits: int | None = None) -> Tensor:
         """Latents [B, N, D] to tokens [B, N] of ``bits`` (default: ``self.default``)."""
         fine = self.digits(self.positions(latents)).long()
-        return self.join(fine) // 2 ** (self.highest - self._checked(bits))
+        return self.join(fine) // 2 ** (self.highest - self.checked_bits(bits))
 
     def lookup(self, indices: Tensor, bits: int | None = None) -> Tensor:
         """Tokens [B, N] of ``bits`` to codes and sizes [B, N, 2 D]."""
-        bits = self._checked(bits)
+        bits = self.checked_bits(bits)
         self.check_indices(indices, 2**bits)
         return self.codes_of(indices, bits)
 
@@ -161,13 +151,6 @@ class NestedFSP(FSP):
         """``lookup`` without its checks."""
         counts = self.levels_of(bits)
         return self.with_sizes(self.codes(self.split(indices, bits), counts), counts)
-
-    def encode(self, features: Tensor, bits: int | None = None) -> Tensor:
-        with torch.autocast(features.device.type, enabled=False):
-            return self.nearest(self.latents(features).detach(), bits)
-
-    def decode(self, indices: Tensor, bits: int | None = None) -> Tensor:
-        return self.features(self.lookup(indices, bits), self.project_out.weight.dtype)
 
     def join(self, digits: Tensor) -> Tensor:
         """Digits [..., D] at the highest number of bits to tokens [...]."""
@@ -178,32 +161,3 @@ class NestedFSP(FSP):
         finest = indices * self.powers[self.highest - bits]
         digits = (finest.unsqueeze(-1) // self.powers[:-1] % 2).float() @ self.worth.float()
         return digits * (self.levels_of(bits) / self.levels_of(self.highest))
-
-    def _checked(self, bits: int | None) -> int:
-        if bits is None:
-            return self.default
-        if not self.lowest <= bits <= self.highest:
-            raise ValueError(f"Tokens of {bits} bits: this model has {self.lowest} to {self.highest}.")
-        return bits
-
-
-class _Fixed:
-    """``NestedFSP`` with tokens of a fixed number of bits."""
-
-    def __init__(self, quantizer: NestedFSP, bits: int) -> None:
-        self.quantizer, self.bits = quantizer, bits
-
-    def nearest(self, latents: Tensor) -> Tensor:
-        return self.quantizer.nearest(latents, self.bits)
-
-    def lookup(self, indices: Tensor) -> Tensor:
-        return self.quantizer.lookup(indices, self.bits)
-
-    def encode(self, features: Tensor) -> Tensor:
-        return self.quantizer.encode(features, self.bits)
-
-    def decode(self, indices: Tensor) -> Tensor:
-        return self.quantizer.decode(indices, self.bits)
-
-
-

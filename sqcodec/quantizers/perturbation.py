@@ -24,6 +24,9 @@ SMOOTHING_NEIGHBOURS = 12
 """In a sample of the queue the cell of one code holds few latents. The radius is then taken from this many, scaled by
 volume: ratios of so many distances scatter as they do in the whole queue, so that acceptance stays the same."""
 
+MOST_NEIGHBOURS = 64
+"""The same for the large cells of small codebooks, where sizes are drawn: to search for more takes long."""
+
 CALIBRATION_ROUNDS = 4
 HIGHEST_ETA = 4.0
 """A bound for latents that no calibration suits, such as those of a collapsed encoder."""
@@ -70,7 +73,7 @@ def ball_noise(normal: Tensor, uniform: Tensor) -> Tensor:
 
 
 def perturb(
-    latents: Tensor, reference: Tensor, noise: Tensor, chance: Tensor, k: int, m: int, eta: float
+    latents: Tensor, reference: Tensor, noise: Tensor, chance: Tensor, k: int, m: int | Tensor, eta: float | Tensor
 ) -> Move:
     """One Metropolis-Hastings step from each latent (arXiv 2602.17133, sections 3.2 and 3.3).
 
@@ -80,17 +83,25 @@ def perturb(
         noise: uniform in the unit ball [M, D] (``ball_noise``).
         chance: uniform in (0, 1) [M].
         k: neighbour of the density estimate p(z) ~ D_k(z)^-d.
-        m: neighbour of the radius R(z) = eta D_m(z).
-        eta: see m.
+        m: neighbour of the radius R(z) = eta D_m(z); or one for each latent, int64 [M, 1].
+        eta: see m; float32 [M, 1].
     """
     dim = latents.shape[-1]
     neighbours = Neighbours(reference)
-    here = neighbours.distances(latents, (k, m))
+    distinct, column = torch.as_tensor(m).unique(return_inverse=True)
+    ranks = tuple(distinct.tolist())
+
+    def distances(points: Tensor) -> Tensor:
+        """D_k and D_m [M, 2]."""
+        found = neighbours.distances(points, (k, *ranks))
+        return torch.cat([found[:, :1], found[:, 1:].gather(1, column.expand(len(found), 1).to(found.device))], dim=1)
+
+    here = distances(latents)
     step = noise * (eta * here[:, 1:])
-    there = neighbours.distances(latents + step, (k, m))
+    there = distances(latents + step)
     # p(z') q(z | z') / (p(z) q(z' | z)), with q ~ R^-d within the ball.
     log_ratio = dim * (here.clamp_min(1e-12).log().sum(-1) - there.clamp_min(1e-12).log().sum(-1))
-    reversible = step.norm(dim=-1) <= eta * there[:, 1]
+    reversible = step.norm(dim=-1) <= (eta * there[:, 1:]).squeeze(1)
     accepted = (chance.log() < log_ratio) & reversible
     return Move(step * accepted[:, None], accepted)
 
@@ -125,15 +136,18 @@ class VectorPerturbation:
         per_code = self.options.reference_per_code
         return min(len(self.queue), per_code * self.codebook_size) if per_code else len(self.queue)
 
-    def __call__(self, latents: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The offset to add to detached latents [B, N, D], and metrics. The batch then (partly) enters the queue."""
-        return self._run(latents)
+    def __call__(self, latents: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The offset to add to detached latents [B, N, D], and metrics. The batch then (partly) enters the queue.
 
-    def _perturbed(self, latents: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        ``sizes`` int64 [B]: codes that each segment is perturbed as among; None: ``codebook_size``.
+        """
+        return self._run(latents, sizes)
+
+    def _perturbed(self, latents: Tensor, sizes: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         latents = latents.detach()
         self.queue = self.queue.to(latents.device)
         if self.full:
-            move = self._move(latents, self.eta)
+            move = self._move(latents, sizes)
             offset = move.offset.view_as(latents)
             metrics = {"perturbation": move.accepted_size(), "acceptance": move.accepted.float().mean()}
         else:
@@ -141,21 +155,25 @@ class VectorPerturbation:
         self._enqueue(latents)
         return offset, metrics
 
-    def _move(self, latents: Tensor, eta: float) -> Move:
+    def _move(self, latents: Tensor, sizes: Tensor | None) -> Move:
         batch, count, dim = latents.shape
         normal = shared_randn(batch, count, dim, device=latents.device)
         uniform = shared_rand(batch, count, 2, device=latents.device)
         reference = self.reference()
         noise = ball_noise(normal.view(-1, dim), uniform[..., 0].reshape(-1))
         chance = uniform[..., 1].reshape(-1)
-        m, scale = self.radius_neighbour(len(reference))
-        flat = latents.reshape(-1, dim)
-        return perturb(flat, reference, noise, chance, self.options.density_neighbours, m, eta * scale)
+        flat, k = latents.reshape(-1, dim), self.options.density_neighbours
+        if sizes is None:
+            m, scale = self.radius_neighbour(len(reference))
+            return perturb(flat, reference, noise, chance, k, m, self.eta * scale)
+        found = [self.radius_neighbour(len(reference), size) for size in sizes.tolist()]
+        each = torch.tensor(found, dtype=torch.float64).to(latents.device).repeat_interleave(count, dim=0)  # [M, 2]
+        return perturb(flat, reference, noise, chance, k, each[:, :1].long(), self.eta * each[:, 1:].float())
 
-    def radius_neighbour(self, count: int) -> tuple[int, float]:
+    def radius_neighbour(self, count: int, size: int | None = None) -> tuple[int, float]:
         """(m, s): the radius of a cell is s times the distance to the m-th neighbour among ``count`` latents."""
-        wanted = count / self.codebook_size
-        m = min(count, max(SMOOTHING_NEIGHBOURS, round(wanted)))
+        wanted = count / (size or self.codebook_size)
+        m = min(count, max(SMOOTHING_NEIGHBOURS, round(wanted if size is None else min(wanted, MOST_NEIGHBOURS))))
         return m, (wanted / m) ** (1.0 / self.queue.shape[1])
 
     def reference(self) -> Tensor:

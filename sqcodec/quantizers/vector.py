@@ -77,7 +77,7 @@ class VectorQuantizer(Quantizer):
         if self.training:
             return self._forward_training(features, blend)
         indices = self.encode(features)
-        codes = self.codebook.float()[indices]
+        codes = self.lookup(indices)
         if blend is not None:
             latents = self.latents(features)
             codes = latents + blend * (codes - latents)
@@ -89,12 +89,16 @@ class VectorQuantizer(Quantizer):
         if self.perturbation is None:
             raise ValueError("Training a vector quantizer needs its perturbation: set `perturbation`, or call eval()")
         latents = self.latents(features)
-        offset, metrics = self.perturbation(latents)
+        offset, metrics = self.perturbation(latents, self._sizes(latents))
         if blend is not None:
             offset = blend * offset
         indices = torch.zeros(latents.shape[:-1], dtype=torch.int64, device=latents.device)
         loss = norm_loss(latents, moments=self.perturbation.options.moments)
         return QuantizerOutput(self.features(latents + offset, features.dtype), indices, loss, metrics)
+
+    def _sizes(self, latents: Tensor) -> Tensor | None:
+        """Codes of each segment's codebook [B]; None: all have ``codebook_size``."""
+        return None
 
     def nearest(self, latents: Tensor) -> Tensor:
         self.check_fitted()

@@ -32,7 +32,7 @@ class WatchedTrainer(Trainer):
         self.perplexities: list[float] = []
         self.most_tokens = 1
         self._tokens: list[Tensor] = []
-        self._has_codes = self.recipe.model.quantizer.kind not in ("vp", "none")  # in training
+        self._has_codes = self.recipe.model.quantizer.kind not in ("vp", "vp_tree", "none")  # in training
         self.network.quantizer.register_forward_pre_hook(self._enter)
         self.network.quantizer.register_forward_hook(self._leave)
 

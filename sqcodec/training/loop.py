@@ -98,8 +98,8 @@ class Trainer:
         self.average.requires_grad_(False).eval()
         self.perturbation: VectorPerturbation | None = None
         if isinstance(self.network.quantizer, VectorQuantizer):
-            quantizer = recipe.model.quantizer
-            self.perturbation = VectorPerturbation(quantizer.dim, quantizer.size, recipe.vp)
+            size, dim = self.network.quantizer.codebook.shape
+            self.perturbation = VectorPerturbation(dim, size, recipe.vp)
             self.network.quantizer.perturbation = self.perturbation
         if isinstance(self.network.quantizer, NestedFSP):
             self.network.quantizer.lost_rate = train.lost_rate

@@ -91,7 +91,7 @@ def finish(
     if world()[0] == 0:
         save_model(run / "model", config, network.state_dict(), metadata)
         shutil.rmtree(work)
-        log.info("%d codes in '%s', mean distance %.5f", config.codebook_size, run / "model", fit.error)
+        log.info("%d codes in '%s', mean distance %.5f", len(fit.codes), run / "model", fit.error)
     barrier()
 
 
@@ -131,7 +131,8 @@ def fit_codebook(
     rank, size = world()
     folder.mkdir(parents=True, exist_ok=True)
     latents_path, fit_path = folder / f"latents.{rank}-of-{size}.pt", folder / "fit.pt"
-    count = -(-per_code * quantizer.codebook_size // size)
+    codes = len(quantizer.codebook)
+    count = -(-per_code * codes // size)
     kept = _kept(latents_path)
     if kept is not None:
         latents = kept["latents"]
@@ -143,7 +144,7 @@ def fit_codebook(
     if state is not None:
         fit = Fit(state["codes"], state["iteration"], state["error"])
         log.info("continuing behind iteration %d", fit.iteration)
-    for better in fit_codes(latents, quantizer.codebook_size, iterations, seed, start=fit):
+    for better in fit_codes(latents, codes, iterations, seed, start=fit):
         fit = better
         if rank == 0:
             log.info("iteration %d of %d, mean distance %.5f", fit.iteration, iterations, fit.error)
