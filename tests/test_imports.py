@@ -42,7 +42,7 @@ ALLOWED = {
     "tokens": {"config", "entropy", "audio", "data", "registry", "checkpoint", "codec", "vocabulary"},
     "vocabulary": set(),
     "hf": {"config", "nn", "codec"},
-    "lm": {"runs", "data", "tokens", "vocabulary", "codec", "audio", "checkpoint"},
+    "lm": {"runs", "data", "quantizers", "tokens", "vocabulary", "codec", "audio", "checkpoint"},
     "evaluation": {
         "config", "audio", "container", "entropy", "nn", "quantizers", "registry", "checkpoint", "codec", "data", "",
     },

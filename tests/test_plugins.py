@@ -14,7 +14,7 @@ import torch
 from sqcodec.config import FrameConfig, ModelConfig, QuantizerConfig, quantizer_config
 from sqcodec.evaluation import scorers, systems
 from sqcodec.evaluation.evaluate import Options, evaluate
-from sqcodec.evaluation.neural import NeuralCodec
+from sqcodec.evaluation.neural import Counted, NeuralCodec
 from sqcodec.evaluation.scorers import Metric, Pair, scorer
 from sqcodec.evaluation.systems import system
 from sqcodec.evaluation.tables import main_table
@@ -53,8 +53,8 @@ def test_a_metric_and_a_system(registered, tmp_path: Path) -> None:
         def decode(self, codes: np.ndarray, length: int) -> np.ndarray:
             return codes / 2 ** (self.bits - 1)
 
-        def payload_bits(self, codes: np.ndarray) -> int:
-            return len(codes) * self.bits
+        def count(self, codes: np.ndarray) -> Counted:
+            return Counted(len(codes) * self.bits, codes)
 
     soundfile.write(tmp_path / "clip.wav", 0.5 * np.sin(np.arange(16000) / 10), 16000)
     results = evaluate(Options(str(tmp_path / "clip.wav"), ["coarse:4"], tmp_path / "out", metrics=["peak"], jobs=1))

@@ -13,7 +13,7 @@ from scipy import signal
 
 from sqcodec import plots
 
-from .results import Results, Row
+from .results import Results
 from .systems import split_rate, system_key
 from .tables import heading
 from .work import clip_path
@@ -56,27 +56,25 @@ def rate_plots(results: Results) -> list[str]:
         for rate, mean, _, color, info in shown:
             sides = [[max(0.0, mean["mean"] - mean["low"])], [max(0.0, mean["high"] - mean["mean"])]]
             axes.errorbar(rate, mean["mean"], sides, color=color, capsize=3, elinewidth=1)
-            size = 9 if _is_ours(info) else 6
+            size = 9 if info["text"].startswith("sqcodec:") else 6
             tip = f"tip:{info['label']}: {rate:.3g} kbit/s, {mean['mean']:.3f}"
             axes.plot(rate, mean["mean"], "o", color=color, markersize=size, gid=tip)
         plots.log_scale(axes, "x", [rate for rate, *_ in shown])
         axes.set(xlabel="kbit/s, actual", ylabel=heading(results.metrics[name]))
-        plots.label_points(
-            axes, [(rate, mean["mean"], info["label"], color, _is_ours(info)) for rate, mean, _, color, info in shown]
-        )
+        ours = [info["text"].startswith("sqcodec:") for *_, info in shown]
+        points = [(rate, mean["mean"], info["label"], color) for rate, mean, _, color, info in shown]
+        plots.label_points(axes, [(*point, bold) for point, bold in zip(points, ours, strict=True)])
         drawn.append(plots.inline(figure))
     return drawn
-
-
-def _is_ours(info: dict[str, Any]) -> bool:
-    return info["text"].startswith("sqcodec:")
 
 
 @plots.style()
 def strips(results: Results, metric: dict[str, Any]) -> str:
     """A row a system: a dot a clip, a box from the lower to the upper quartile, a line at the median."""
     rows = {
-        system: [row.scores[metric["name"]] for row in rows_of(results, system) if metric["name"] in row.scores]
+        system: [
+            row.scores[metric["name"]] for row in results.rows if row.system == system and metric["name"] in row.scores
+        ]
         for system, info in results.systems.items()
         if info["text"] != "original"
     }
@@ -114,21 +112,18 @@ def codebook_plot(results: Results) -> str:
     return plots.inline(figure)
 
 
-def rows_of(results: Results, system: str) -> list[Row]:
-    return [row for row in results.rows if row.system == system]
-
-
 def chosen_clips(results: Results, folder: Path) -> list[dict[str, Any]]:
     """Best, median and worst clip of the first system by the first metric, with their players."""
     if not results.metrics:
         return []
     name, metric = next(iter(results.metrics.items()))
-    scored = [row for row in rows_of(results, results.baseline) if name in row.scores]
-    scored.sort(key=lambda row: row.scores[name], reverse=metric["higher_is_better"] is not False)
+    found = [(row.scores[name], row.utterance) for row in results.rows
+             if row.system == results.baseline and name in row.scores]  # fmt: skip
+    scored = sorted(found, reverse=metric["higher_is_better"] is not False)
     chosen: dict[str, str] = {}
     for title, place in (("Best", 0), ("Median", len(scored) // 2), ("Worst", len(scored) - 1)):
         if scored:
-            chosen.setdefault(scored[place].utterance, title)
+            chosen.setdefault(scored[place][1], title)
     clips = [_clip(results, folder, title, utterance) for utterance, title in chosen.items()]
     return [clip for clip in clips if clip["players"]]
 
@@ -136,6 +131,7 @@ def chosen_clips(results: Results, folder: Path) -> list[dict[str, Any]]:
 def _clip(results: Results, folder: Path, title: str, name: str) -> dict[str, Any]:
     rows = {row.system: row for row in results.rows if row.utterance == name}
     row, path = rows[results.baseline], clip_path(folder, "reference", name)
+    names = list(results.metrics) if len(results.metrics) < 3 else ["pesq_wb", "stoi"]
     players: list[dict[str, str]] = []
     if path.exists():
         reference = _cut(path)
@@ -145,19 +141,15 @@ def _clip(results: Results, folder: Path, title: str, name: str) -> dict[str, An
             path, found = clip_path(folder, system, name), rows.get(system)
             if info["text"] == "original" or found is None:
                 continue
-            shown = {"label": info["label"], "scores": _scores(results, found)}
+            numbers = [(results.metrics[key], found.scores[key]) for key in names if key in found.scores]
+            scores = ", ".join(f"{metric['label']} {score:.{metric['digits']}f}" for metric, score in numbers)
+            shown = {"label": info["label"], "scores": scores}
             if found.status != "ok" or not path.exists():
                 players.append(shown | {"error": found.error or found.status})
             else:
                 players.append(shown | _player(_cut(path), level))
     about = " · ".join(part for part in (row.speaker, row.source, f"{row.seconds:.1f} s") if part)
     return {"title": title, "name": name, "about": about, "players": players}
-
-
-def _scores(results: Results, row: Row) -> str:
-    names = list(results.metrics) if len(results.metrics) < 3 else ["pesq_wb", "stoi"]
-    shown = [(results.metrics[name], row.scores[name]) for name in names if name in row.scores]
-    return ", ".join(f"{metric['label']} {score:.{metric['digits']}f}" for metric, score in shown)
 
 
 def _cut(path: Path) -> np.ndarray:

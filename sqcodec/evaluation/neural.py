@@ -10,13 +10,22 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .extras import MissingExtra, require, stand_in, version
 from .systems import Coded, SystemInfo, split_rate, system
 from .utterances import Utterance
+
+
+class Counted(NamedTuple):
+    """What codes take: bits that the decoder needs; integers [N] or [N, Q], where they are such an array; bits of these
+    where they are entropy coded."""
+
+    payload_bits: int
+    tokens: np.ndarray | None = None
+    compact_bits: int | None = None
 
 
 class NeuralCodec:
@@ -41,17 +50,9 @@ class NeuralCodec:
         """Codes to samples, `length` of them where the codec has no delay."""
         raise NotImplementedError
 
-    def tokens(self, codes: Any) -> np.ndarray | None:
-        """Codes as integers [N] or [N, Q], or None where they are no such array."""
-        return None
-
-    def payload_bits(self, codes: Any) -> int:
-        """What the decoder needs; here of tensors of tokens."""
-        return round(sum(part.numel() for part in codes) * self.bits)
-
-    def compact_bits(self, codes: Any, most: int) -> int | None:
-        """What the decoder needs of entropy coded tokens, `most` where they do not get smaller; None: it has none."""
-        return None
+    def count(self, codes: Any) -> Counted:
+        """How many bits codes take."""
+        raise NotImplementedError
 
     def info(self) -> SystemInfo:
         versions = {self.package: version(self.package)}
@@ -68,9 +69,8 @@ class NeuralCodec:
         middle = time.perf_counter()
         decoded = np.asarray(self.decode(codes, len(samples)), np.float32).reshape(-1)
         seconds = middle - start, time.perf_counter() - middle
-        bits = self.payload_bits(codes)
-        compact = self.compact_bits(codes, bits)
-        return Coded(decoded, self.sample_rate, bits, None, self.tokens(codes), *seconds, compact_bits=compact)
+        bits, tokens, compact = self.count(codes)
+        return Coded(decoded, self.sample_rate, bits, None, tokens, *seconds, compact_bits=compact)
 
     def fitting(self, text: str, each: float, allowed: list[int], wanted: float | None) -> int:
         """The most codebooks of those `allowed`, of `each` bit/s, that fit in `wanted` kbit/s; ValueError for none."""
@@ -110,23 +110,18 @@ class SqcodecModel(NeuralCodec):
     def decode(self, codes: Any, length: int) -> np.ndarray:
         return self._codec.decode(codes, length=length, bits=self._bits).float().cpu().numpy()
 
-    def tokens(self, codes: Any) -> np.ndarray:
-        return codes.reshape(-1).cpu().numpy()
-
-    def payload_bits(self, codes: Any) -> int:
+    def count(self, codes: Any) -> Counted:
         from sqcodec import container
-
-        return 8 * container.packed_size(codes.numel(), self._codec.config.codes(self._bits))
-
-    def compact_bits(self, codes: Any, most: int) -> int | None:
         from sqcodec.entropy import BlockWriter
 
-        codec = self._codec
+        codec, tokens = self._codec, codes.reshape(-1).cpu().numpy()
+        size = codec.config.codes(self._bits)
+        bits = 8 * container.packed_size(len(tokens), size)
         if not codec.has_predictor:
-            return None
-        writer = BlockWriter(codec.predictor, 1, codec.config.codes(self._bits), codec.levels)
-        writer.push(self.tokens(codes)[None])
-        return min(8 * len(writer.flush()), most)
+            return Counted(bits, tokens)
+        writer = BlockWriter(codec.predictor, 1, size, codec.levels)
+        writer.push(tokens[None])
+        return Counted(bits, tokens, min(8 * len(writer.flush()), bits))
 
 
 class TorchCodec(NeuralCodec):
@@ -156,8 +151,9 @@ class TorchCodec(NeuralCodec):
         """Codes to values."""
         raise NotImplementedError
 
-    def tokens(self, codes: Any) -> np.ndarray | None:
-        return codes.reshape(-1, codes.shape[-1]).T.cpu().numpy()  # [N, Q]
+    def count(self, codes: Any) -> Counted:
+        tokens = codes.reshape(-1, codes.shape[-1]).T.cpu().numpy()  # [N, Q]
+        return Counted(round(tokens.size * self.bits), tokens)
 
 
 @system("hf")
@@ -252,8 +248,8 @@ class Snac(TorchCodec):
     def run_decoder(self, codes: Any) -> Any:
         return self._model.decode(codes)
 
-    def tokens(self, codes: Any) -> None:
-        return None
+    def count(self, codes: Any) -> Counted:
+        return Counted(round(sum(part.numel() for part in codes) * self.bits))
 
 
 @system("lyra")
@@ -271,7 +267,7 @@ class Lyra(NeuralCodec):
     def __init__(self, kind: str, setting: str, device: str) -> None:
         if setting not in self.QUANTIZERS:
             raise ValueError(f"'lyra:{setting}': choose one of 3.2, 6, 9.2.")
-        self.setting, self.count = setting, self.QUANTIZERS[setting]
+        self.setting, self.quantizers = setting, self.QUANTIZERS[setting]
         folder = os.environ.get("SQCODEC_LYRA_DIR", "")
         self.files = [Path(folder, name) for name in self.FILES]
         missing = [file.name for file in self.files if not file.is_file()]
@@ -285,7 +281,7 @@ class Lyra(NeuralCodec):
     def info(self) -> SystemInfo:
         versions = {self.package: version(self.package)}
         fingerprint = f"lyra:{self.setting} {versions}"
-        return SystemInfo(f"Lyra 2 {self.setting}", 200.0 * self.count, self.sample_rate, versions, fingerprint)
+        return SystemInfo(f"Lyra 2 {self.setting}", 200.0 * self.quantizers, self.sample_rate, versions, fingerprint)
 
     def code(self, utterance: Utterance) -> Coded:
         encoder, quantizer, decoder = (self._interpreter(file) for file in self.files)
@@ -297,12 +293,12 @@ class Lyra(NeuralCodec):
 
     def encode(self, samples: np.ndarray) -> list[np.ndarray]:
         padded = np.pad(samples, (0, -len(samples) % self.frame)).astype(np.float32)
-        count, codes = np.array(self.count, np.int32), []
+        count, codes = np.array(self.quantizers, np.int32), []
         for frame in padded.reshape(-1, 1, self.frame):
             features = self._encode(input_audio=frame)["output_0"]
             found = next(iter(self._quantize(input_frames=features, num_quantizers=count).values()))
             found = np.array(found, np.int32)
-            found[self.count :] = -1
+            found[self.quantizers :] = -1
             codes.append(found)
         return codes
 
@@ -313,8 +309,8 @@ class Lyra(NeuralCodec):
             decoded.append(np.array(next(iter(self._decode(input_audio=features).values()))).reshape(-1))
         return np.concatenate(decoded)
 
-    def payload_bits(self, codes: list[np.ndarray]) -> int:
-        return 4 * self.count * len(codes)
+    def count(self, codes: list[np.ndarray]) -> Counted:
+        return Counted(4 * self.quantizers * len(codes))
 
     def _interpreter(self, file: Path) -> Any:
         interpreter = self._litert.Interpreter(model_path=str(file), num_threads=1)

@@ -103,9 +103,9 @@ def scorer(
 
 def all_scorers() -> list[Scorer]:
     """Those that are registered, in the order of the table."""
-    order = [importlib.import_module(f"{__package__}.{module}").__name__ for module in _MODULES]
-    order += {scorer.function.__module__: None for scorer in _SCORERS}
-    return sorted(_SCORERS, key=lambda scorer: order.index(scorer.function.__module__))
+    modules = [importlib.import_module(f"{__package__}.{module}").__name__ for module in _MODULES]
+    own = [scorer for module in modules for scorer in _SCORERS if scorer.function.__module__ == module]
+    return own + [scorer for scorer in _SCORERS if scorer.function.__module__ not in modules]
 
 
 def all_metrics() -> dict[str, Metric]:

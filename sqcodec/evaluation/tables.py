@@ -11,14 +11,20 @@ Table = list[list[str]]
 
 
 def main_table(results: Results) -> Table:
-    """One row a system: rates, metrics, clips."""
+    """One row a system: rates in kbit/s (in brackets that of compact files), metrics, clips."""
     metrics = results.metrics
     table = [["system", "nominal", "actual", *(heading(metrics[name]) for name in metrics), "clips"]]
     for system, summary in results.summary.items():
         info = results.systems[system]
         cells = [cell(summary["metrics"].get(name), metrics[name]["digits"]) for name in metrics]
-        rates = [number(info["bit_rate"], 2, 1000), _actual(summary)]
-        table.append([info["label"], *rates, *cells, _num_coded(summary)])
+        rates = [number(info["bit_rate"], 2, 1000), number(summary["payload_bit_rate"], 2, 1000)]
+        if summary.get("compact_bit_rate"):
+            rates[1] += f" ({number(summary['compact_bit_rate'], 2, 1000)})"
+        coded, failed = str(summary["clips"]), summary["failures"]
+        if failed:
+            named = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
+            coded = f"{summary['clips'] - len(failed)} of {summary['clips']} (failed: {named})"
+        table.append([info["label"], *rates, *cells, coded])
     return table
 
 
@@ -150,18 +156,3 @@ def cell(interval: dict[str, float] | None, digits: int) -> str:
 def number(value: float | None, digits: int, unit: float = 1.0) -> str:
     """'12.3', or a dash."""
     return "-" if value is None else f"{value / unit:.{digits}f}"
-
-
-def _actual(summary: dict[str, Any]) -> str:
-    """'2.81', or '2.81 (2.07)' with the rate of compact files."""
-    compact = summary.get("compact_bit_rate")
-    return number(summary["payload_bit_rate"], 2, 1000) + (f" ({number(compact, 2, 1000)})" if compact else "")
-
-
-def _num_coded(summary: dict[str, Any]) -> str:
-    """'217', or '215 of 217 (failed: NAME, NAME)'."""
-    failed = summary["failures"]
-    if not failed:
-        return str(summary["clips"])
-    named = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
-    return f"{summary['clips'] - len(failed)} of {summary['clips']} (failed: {named})"

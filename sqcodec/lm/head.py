@@ -14,16 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sqcodec.quantizers import split_digits
 from sqcodec.vocabulary.factors import symbol_offsets
 
 
 def split_ids(ids: Tensor, levels: Sequence[int]) -> Tensor:
     """Ids [...] to symbols [..., D]; an id of K or more gets those of token 0."""
-    radix = torch.tensor(levels, device=ids.device)
-    basis = torch.cumprod(torch.cat([radix.new_ones(1), radix[:-1]]), 0)
-    tokens = torch.where(ids < math.prod(levels), ids, 0)
     offsets = torch.from_numpy(symbol_offsets(levels)).to(ids.device)
-    return tokens[..., None] // basis % radix + offsets
+    return split_digits(torch.where(ids < math.prod(levels), ids, 0), tuple(levels)) + offsets
 
 
 class FactorisedEmbedding(nn.Module):

@@ -23,7 +23,16 @@ from sqcodec.files import partial_path, published, write_atomically
 from sqcodec.lm.data import Batches, Clips, divide_clips, text_prefixes
 from sqcodec.lm.model import SpeechLM, SpeechLMConfig
 from sqcodec.lm.recipe import LMRecipe
-from sqcodec.runs import Interruption, add_metrics, cut_metrics, has_metrics, load_state, save_state, trainer_lock
+from sqcodec.runs import (
+    Interruption,
+    add_metrics,
+    cut_metrics,
+    half_cosine,
+    has_metrics,
+    load_state,
+    save_state,
+    trainer_lock,
+)
 from sqcodec.tokens.dataset import TokenDataset
 from sqcodec.tokens.ngrams import score_orders
 
@@ -187,7 +196,7 @@ def _progress(step: int, recipe: LMRecipe, elapsed: float) -> float:
 def _learning_rate(step: int, progress: float, recipe: LMRecipe) -> float:
     """Linear warm-up, then a cosine down to a twentieth at the end."""
     warm = min(1.0, (step + 1) / max(recipe.warmup, 1))
-    return recipe.learning_rate * warm * (0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2)
+    return recipe.learning_rate * warm * half_cosine(1.0, 0.05, progress)
 
 
 def _groups(model: SpeechLM, weight_decay: float) -> list[dict]:

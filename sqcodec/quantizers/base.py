@@ -65,6 +65,11 @@ def split_digits(indices: Tensor, levels: tuple[int, ...]) -> Tensor:
     return (indices.long().unsqueeze(-1) // basis) % radix
 
 
+def straight_through(value: Tensor, gradient: Tensor) -> Tensor:
+    """Exactly `value` in the forward pass, the gradient of `gradient` in the backward pass (arXiv 1308.3432)."""
+    return value.detach() + (gradient - gradient.detach())
+
+
 def project(features: Tensor, linear: nn.Linear) -> Tensor:
     """`linear` in float32, whatever the autocast context and the dtypes of features and weights."""
     bias = None if linear.bias is None else linear.bias.float()

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sqcodec.distributed import shared_rand
-from sqcodec.quantizers.base import ManyRates, QuantizerOutput
-from sqcodec.quantizers.scalar import FSP, straight_through
+from sqcodec.quantizers.base import ManyRates, QuantizerOutput, straight_through
+from sqcodec.quantizers.scalar import FSP
 
 
 def bits_by_dimension(bits: int, dim: int) -> tuple[int, ...]:

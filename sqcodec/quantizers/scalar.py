@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sqcodec.distributed import shared_rand
-from sqcodec.quantizers.base import Quantizer, QuantizerOutput, join_digits, split_digits
+from sqcodec.quantizers.base import Quantizer, QuantizerOutput, join_digits, split_digits, straight_through
 from sqcodec.quantizers.norm import norm_loss
 
 TARGET_VARIANCE = {
@@ -30,11 +30,6 @@ TARGET_VARIANCE = {
 """Variance of a latent that g makes uniform. Cauchy has none: there it is the variance of FSP's code."""
 
 UNIFORM_DEVIATION = math.sqrt(1 / 12)
-
-
-def straight_through(value: Tensor, gradient: Tensor) -> Tensor:
-    """Exactly `value` in the forward pass, the gradient of `gradient` in the backward pass."""
-    return value.detach() + (gradient - gradient.detach())
 
 
 class ScalarQuantizer(Quantizer):

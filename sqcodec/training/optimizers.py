@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
 from torch import nn
 
+from sqcodec.runs import half_cosine
 from sqcodec.training.recipe import TrainRecipe
 
 BACKBONE = ("encoder.", "decoder.", "split.", "join.", "trend_front.project")
@@ -58,18 +58,13 @@ def learning_rate(step: int, recipe: TrainRecipe, place: float | None = None) ->
     if recipe.schedule == "hold_cosine":
         warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
         progress = (place - (recipe.steps - recipe.decay_steps)) / max(1, recipe.decay_steps)
-        return recipe.learning_rate * warm * _half_cosine(1.0, 0.02, progress)
+        return recipe.learning_rate * warm * half_cosine(1.0, 0.02, progress)
     share, up = place / max(1, recipe.steps), recipe.up_share
     if share < up:
-        return recipe.learning_rate * _half_cosine(0.1, 1.0, share / up)
+        return recipe.learning_rate * half_cosine(0.1, 1.0, share / up)
     if share < 2 * up:
-        return recipe.learning_rate * _half_cosine(1.0, 0.1, share / up - 1.0)
-    return recipe.learning_rate * _half_cosine(0.1, 0.01, (share - 2 * up) / max(1e-9, 1.0 - 2 * up))
-
-
-def _half_cosine(start: float, end: float, progress: float) -> float:
-    rest = 0.5 * (1.0 + math.cos(math.pi * min(1.0, max(0.0, progress))))
-    return end + (start - end) * rest
+        return recipe.learning_rate * half_cosine(1.0, 0.1, share / up - 1.0)
+    return recipe.learning_rate * half_cosine(0.1, 0.01, (share - 2 * up) / max(1e-9, 1.0 - 2 * up))
 
 
 def set_learning_rate(optimizers: list[torch.optim.Optimizer], value: float) -> None:

@@ -111,11 +111,6 @@ def assign(latents: Tensor, codes: Tensor) -> Tensor:
     return scores.argmin(-1).unflatten(0, latents.shape[:-1])
 
 
-def straight_through(codes: Tensor, latents: Tensor) -> Tensor:
-    """Codes in the forward pass; the gradient goes to the latents as it is (Bengio et al., arXiv 1308.3432)."""
-    return codes.detach() + (latents - latents.detach())
-
-
 def vq_loss(latents: Tensor, codes: Tensor, commitment: float) -> Tensor:
     """|sg(z) - e|² + commitment |z - sg(e)|² (VQ-VAE, arXiv 1711.00937, eq. 3), means over all entries."""
     return F.mse_loss(codes, latents.detach()) + commitment * F.mse_loss(latents, codes.detach())

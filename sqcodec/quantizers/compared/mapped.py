@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sqcodec.quantizers.base import straight_through
 from sqcodec.quantizers.compared.learned import (
     CodebookQuantizer,
     CommittedConfig,
     Learned,
     assign,
     random_codes,
-    straight_through,
     vq_loss,
 )
 

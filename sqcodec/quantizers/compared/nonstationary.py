@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sqcodec.distributed import gather_rows
+from sqcodec.quantizers.base import straight_through
 from sqcodec.quantizers.compared.learned import (
     CodebookQuantizer,
     Learned,
@@ -20,7 +21,6 @@ from sqcodec.quantizers.compared.learned import (
     assign,
     random_codes,
     squared_distances,
-    straight_through,
 )
 from sqcodec.quantizers.compared.stochastic import AnnealedConfig
 from sqcodec.tables import Range

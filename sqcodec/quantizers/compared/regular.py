@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sqcodec.distributed import shared_mean, shared_randn
-from sqcodec.quantizers.base import project
+from sqcodec.quantizers.base import project, straight_through
 from sqcodec.quantizers.compared.learned import (
     CodebookQuantizer,
     CommittedConfig,
@@ -22,7 +22,6 @@ from sqcodec.quantizers.compared.learned import (
     assign,
     random_codes,
     squared_distances,
-    straight_through,
     vq_loss,
 )
 from sqcodec.tables import Range

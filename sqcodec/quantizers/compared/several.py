@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sqcodec.config.quantizer import Dimensions, Levels
-from sqcodec.quantizers.base import join_digits, split_digits
+from sqcodec.quantizers.base import join_digits, split_digits, straight_through
 from sqcodec.quantizers.compared.learned import Learned, LearnedQuantizer
 from sqcodec.quantizers.compared.library import MovingConfig, vector_quantize
 from sqcodec.quantizers.vector import nearest_codes
@@ -108,8 +108,7 @@ class ResidualVQ(SeveralCodebooks, kinds=("rvq",), settings=SeveralConfig):
             digits.append(index)
             loss = loss + part.sum()
         # Each codebook passes the gradient of its own input: together that would count the latents Q times.
-        codes = codes.detach() + (latents - latents.detach())
-        return Learned(codes, join_digits(torch.stack(digits, -1), self.levels), loss)
+        return Learned(straight_through(codes, latents), join_digits(torch.stack(digits, -1), self.levels), loss)
 
     def nearest(self, latents: Tensor) -> Tensor:
         digits, residual = [], latents
@@ -174,8 +173,7 @@ class MultiScaleVQ(SeveralCodebooks, kinds=("msrvq",), settings=MultiScaleConfig
             residual, codes = residual - spread, codes + spread
             digits.append(first_of_group(index, stride, latents.shape[-2]))
             loss = loss + part.sum()
-        codes = codes + (latents - latents.detach())
-        return Learned(codes, join_digits(torch.stack(digits, -1), self.levels), loss)
+        return Learned(straight_through(codes, latents), join_digits(torch.stack(digits, -1), self.levels), loss)
 
     def nearest(self, latents: Tensor) -> Tensor:
         digits, residual, count = [], latents, latents.shape[-2]
