@@ -1,6 +1,6 @@
 """Which functions of the package one call goes through, file by file, in the order of the first call.
 
-usage: python scripts/hops.py {encode,decode,train,evaluate,lm} [--functions]
+usage: python scripts/hops.py {encode,file,decode,train,evaluate,lm} [--functions]
 
 The call is made once before, so that imports do not count; nor does the loading of a model, nor comprehensions, which
 are read where they stand. CONTRIBUTING.md has the totals.
@@ -17,6 +17,8 @@ from pathlib import Path
 from types import CodeType, FrameType
 
 import sqcodec
+from sqcodec import container
+from sqcodec.cli.common import code_header
 
 PACKAGE = Path(sqcodec.__file__).parent
 DATA = Path(__file__).resolve().parent.parent / "tests/data"
@@ -31,6 +33,7 @@ def calls(folder: Path) -> dict[str, Callable[[], object]]:
     """What can be looked at; `folder` is for what they write."""
     codec = sqcodec.load()
     tokens = codec.encode(CLIP)
+    header = code_header(codec, 16000, codec.hop_length * tokens.shape[1], 1, tokens.shape[1])
     outputs = iter(("first", "second"))
 
     def evaluate() -> None:
@@ -58,7 +61,11 @@ def calls(folder: Path) -> dict[str, Callable[[], object]]:
         recipe = LMRecipe(hidden_size=32, num_layers=1, batch_size=1, length=64, steps=1, split="", validation=0.5)
         train(out / "tokens", out / "run", recipe)
 
-    return {"encode": lambda: codec.encode(CLIP), "decode": lambda: codec.decode(tokens), "train": train,
+    def file() -> None:
+        container.write(folder / "clip.sqc", header, tokens.numpy())
+        container.read(folder / "clip.sqc")
+
+    return {"encode": lambda: codec.encode(CLIP), "file": file, "decode": lambda: codec.decode(tokens), "train": train,
             "evaluate": evaluate, "lm": lm}  # fmt: skip
 
 
@@ -99,7 +106,7 @@ def lines(functions: dict[str, CodeType]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("call", choices=("encode", "decode", "train", "evaluate", "lm"))
+    parser.add_argument("call", choices=("encode", "file", "decode", "train", "evaluate", "lm"))
     parser.add_argument("--functions", action="store_true", help="list the functions of each file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
