@@ -16,7 +16,6 @@ from pathlib import Path
 
 import soundfile
 
-from sqcodec.evaluation.report import kbps
 from sqcodec.evaluation.results import Results
 from sqcodec.evaluation.work import clip_path
 
@@ -60,7 +59,7 @@ def make_page(report: Path, docs: Path, seconds: float, credits: str) -> int:
             row = rows.get((system, clip))
             if system != "reference" and (row is None or info["text"] == "original"):
                 continue
-            rate = kbps(results.summary[system]["payload_bit_rate"]) if row else "256"
+            rate = f"{results.summary[system]['payload_bit_rate'] / 1000:.2f}" if row else "256"
             scores = [
                 f"{row.scores[name]:.{metric['digits']}f}" if row and name in row.scores else ""
                 for name, metric in results.metrics.items()
