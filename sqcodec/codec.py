@@ -6,7 +6,6 @@ Letters: B batch (or channels), T samples, N tokens.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -118,12 +117,11 @@ class Codec:
             if all(torch.equal(halves[name].to(value.dtype), value) for name, value in tensors.items()):
                 tensors = halves  # as models ship, half the size and the same hash
             save_model(folder, self.config.changed(name=self.name), tensors)
+            if self.has_predictor:
+                self.predictor.save(folder / PREDICTOR_NAME)
             text = f"# {self.name}\n\n{self!r}\n"
-            for name in ("CARD.md", PREDICTOR_NAME):
-                if self.folder and (self.folder / name).is_file():
-                    shutil.copyfile(self.folder / name, folder / name)
-            if (folder / "CARD.md").is_file():
-                text = (folder / "CARD.md").read_text(encoding="utf-8")
+            if self.folder and (self.folder / "CARD.md").is_file():
+                text = (self.folder / "CARD.md").read_text(encoding="utf-8")
             shipped = registry.read_index().get(self.name, {}).get("hash") == self.weights_hash
             card = hub.CARD_HEAD.format(licence="mit" if shipped else "other") + text
             (folder / hub.CARD_NAME).write_text(card, encoding="utf-8")

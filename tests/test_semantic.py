@@ -21,7 +21,7 @@ from sqcodec.losses.semantic import consistency_loss, heard_otherwise, semantic_
 from sqcodec.training.encoders import load_teacher, teacher_identity
 from sqcodec.training.loop import Trainer
 
-RATE, HOP, LOOKAHEAD = 16000, 96, 480
+RATE, HOP, FIRST = 16000, 96, -432.0
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def test_a_teacher_is_heard_when_its_frame_is_spoken(tmp_path) -> None:
     def places(found: np.ndarray) -> np.ndarray:
         return (found.astype(np.float64) * features.deviation + features.mean)[..., 0] * 1000
 
-    targets = TokenTargets([features], HOP, LOOKAHEAD)
+    targets = TokenTargets([features], HOP, FIRST)
     found = places(targets.of(0, 30_000, 4800, 1.0, 4800))
-    expected = 30_000 + (np.arange(50) + 0.5) * HOP - LOOKAHEAD
+    expected = 30_000 + np.arange(50) * HOP + FIRST
     assert np.isnan(found[:5]).all() and np.abs(found[5:] - expected[5:]).max() < 60  # float16 of 30,000 samples
     found = places(targets.of(0, 30_000, 4800, 1.25, 4800))
     assert np.abs(found[5:] - (30_000 + 1.25 * (expected[5:] - 30_000))).max() < 60
@@ -107,7 +107,7 @@ def test_teachers_say_their_rate_and_time(tmp_path, speech) -> None:
     assert [(one.rate, one.first) for one in found] == [(50.0, pytest.approx(0.01))] * 2
     assert np.allclose(found[0].features(speech[:32000]), found[1].features(speech[:32000]), atol=1e-6)
     codec = load_teacher("speech-3k", -1, 0)
-    assert codec.rate == pytest.approx(16000 / 96) and codec.first == (48 - 480) / 16000
+    assert codec.rate == pytest.approx(16000 / 96) and codec.first == (96 - 480) / 2 / 16000
     (tmp_path / "copy").mkdir()
     copy = (tmp_path / "one.pt").read_bytes()
     (tmp_path / "copy" / "two.pt").write_bytes(copy)

@@ -1,11 +1,12 @@
 // In the audio thread: hands the microphone's samples to the codec in pieces, and plays what comes back.
 
-const MARGIN = 2;
+const MARGIN = 2; // blocks of 128 samples
+const LONGEST_WAIT = 1; // seconds that the codec may be late
 
 class Live extends AudioWorkletProcessor {
   constructor({ processorOptions: { piece, lookahead } }) {
     super();
-    Object.assign(this, { piece, lookahead, heard: "codec", captured: 0, played: 0, gaps: 0, blocks: 0, held: 0 });
+    Object.assign(this, { piece, lookahead, heard: "codec", captured: 0, played: 0, gaps: 0, blocks: 0, held: 0, sent: 0, received: 0 });
     this.input = new Float32Array(piece);
     this.filled = 0;
     this.waiting = []; // decoded pieces, the first from `offset` on
@@ -14,7 +15,10 @@ class Live extends AudioWorkletProcessor {
     this.port.onmessage = ({ data }) => {
       if (data.port) {
         this.codec = data.port;
-        this.codec.onmessage = ({ data: samples }) => this.waiting.push(samples);
+        this.codec.onmessage = ({ data: samples }) => {
+          this.waiting.push(samples);
+          this.received += samples.length;
+        };
       }
       if (data.heard) this.heard = data.heard;
     };
@@ -31,7 +35,9 @@ class Live extends AudioWorkletProcessor {
       this.input[this.filled++] = sample;
       if (this.filled === this.piece) {
         const full = this.input;
-        this.codec.postMessage(full, [full.buffer]);
+        const late = this.sent - this.received > LONGEST_WAIT * sampleRate;
+        this.codec.postMessage({ samples: full, late }, [full.buffer]);
+        this.sent += this.piece;
         this.input = new Float32Array(this.piece);
         this.filled = 0;
       }

@@ -1,8 +1,6 @@
 // Runs the exported graphs (encoder.onnx, decoder.onnx) in onnxruntime-web, beside the page: clips and live audio.
 
 const runtime = new URL("./ort/", import.meta.url).href;
-const LONGEST_WAIT = 1; // seconds of live audio that may queue up
-
 let ort, backend, about, sessions;
 
 /** One of the two graphs with its state: pieces of whole frames in, results out. */
@@ -101,31 +99,25 @@ const methods = {
     return { channels, milliseconds: performance.now() - start };
   },
 
-  /** Codes what comes through `port` (float32 of whole frames) and sends it back decoded; tells the page of each piece. */
+  /** Codes what comes through `port`, {samples of whole frames, late}, sends it back decoded, and tells the page. */
   live({ port, bits }) {
     const [encoder, decoder] = [new Coder("encoder", 1), new Coder("decoder", 1)];
     live = { bits };
     let last = Promise.resolve();
-    let waiting = 0;
-    const code = async (samples) => {
+    const code = async ({ samples, late }) => {
+      if (late) {
+        // Slower than real time: silence in its place keeps the delay within bounds; the recording is kept.
+        port.postMessage(new Float32Array(samples.length));
+        return postMessage({ event: "live", samples });
+      }
       const start = performance.now();
       const finest = await encoder.push(samples);
       const decoded = await decoder.push(cut(finest, live.bits), live.bits);
       const milliseconds = performance.now() - start;
-      waiting--;
       port.postMessage(decoded);
-      postMessage({ event: "live", samples, finest, decoded, milliseconds });
+      return postMessage({ event: "live", samples, finest, decoded, milliseconds });
     };
-    port.onmessage = ({ data }) => {
-      if (waiting * data.length > LONGEST_WAIT * about.sample_rate) {
-        // Slower than real time: silence in its place keeps the delay within bounds; the recording is kept.
-        port.postMessage(new Float32Array(data.length));
-        postMessage({ event: "live", samples: data });
-      } else {
-        waiting++;
-        last = last.then(() => code(data));
-      }
-    };
+    port.onmessage = ({ data }) => (last = last.then(() => code(data)));
   },
 
   /** The rate of the live audio from now on. */

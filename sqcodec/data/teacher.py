@@ -70,12 +70,12 @@ class Features:
 
 @dataclass(frozen=True)
 class TokenTargets:
-    """What the tokens of a segment are to tell of the teacher. Token n is about what comes (n + 1/2) hop lengths less
-    the lookahead behind the segment's first sample."""
+    """What the tokens of a segment are to tell of the teacher. Token n is about what comes ``first`` + n
+    ``hop_length`` samples behind the segment's first."""
 
     corpora: Sequence[Features]
     hop_length: int
-    lookahead: int
+    first: float
 
     @property
     def dim(self) -> int:
@@ -84,7 +84,7 @@ class TokenTargets:
     def of(self, corpus: int, start: int, length: int, speed: float, heard: int) -> np.ndarray:
         """float16 [N, D] for a segment of ``length`` samples that begins at sample ``start`` of a corpus and is played
         at a speed; NaN for tokens about what comes before it, or after its first ``heard`` samples."""
-        moments = (np.arange(length // self.hop_length) + 0.5) * self.hop_length - self.lookahead
+        moments = np.arange(length // self.hop_length) * self.hop_length + self.first
         found = self.corpora[corpus].at(start + moments * speed)
         found[(moments < 0) | (moments >= heard)] = np.nan
         return found

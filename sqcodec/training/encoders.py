@@ -104,8 +104,7 @@ class CodecFeatures(nn.Module):
     def __init__(self, network: CodecNetwork) -> None:
         super().__init__()
         self.network = network
-        config = network.config
-        self.frames = (config.token_rate, (config.hop_length / 2 - config.lookahead) / config.sample_rate)
+        self.frames = (network.config.token_rate, network.config.first_moment)
         """Their rate (Hz), and what moment (s) the first is about."""
 
     def forward(self, samples: Tensor) -> Tensor:

@@ -508,7 +508,8 @@ def _teach(recipe: Recipe, corpora: Sequence[AudioCache | AudioFiles], cache_fol
         build_features(corpus, cache_folder, identity, lambda: load_teacher(*entries))
         for corpus in corpora if isinstance(corpus, AudioCache)
     ]  # fmt: skip
-    return TokenTargets(found, recipe.model.hop_length, recipe.model.lookahead)
+    model = recipe.model
+    return TokenTargets(found, model.hop_length, model.first_moment * model.sample_rate)
 
 
 def _training_clips(manifest: str, split: str) -> list[Clip]:
