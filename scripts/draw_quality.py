@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+from sqcodec import plots
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs/images"
 OURS, OTHERS, PUBLISHED = "#c2255c", "#495057", "#868e96"
@@ -29,14 +29,11 @@ OFFSETS = {
 """Where a label stands beside its point, in points of type; (8, 5, left) for the others."""
 
 
+@plots.style()
 def main(output: Path) -> None:
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "sqcodec"  # the same numbers give the same file
-    from matplotlib import pyplot as plt
-
     text = (IMAGES / "quality.toml").read_text(encoding="utf-8")
     data = tomllib.loads(text)
-    figure, axes = plt.subplots(figsize=(8.4, 4.4), layout="constrained")
+    figure, (axes,) = plots.figure(1, 8.4, 4.4)
     ours = [system for system in data["measured"]["systems"] if system.get("ours")]
     axes.plot([s["kbps"] for s in ours], [s["pesq"] for s in ours], color=OURS, linewidth=1.5, zorder=2)
     for system in data["measured"]["systems"]:
@@ -52,10 +49,9 @@ def main(output: Path) -> None:
     axes.set(xscale="log", xlim=(0.7, 11), ylim=(1.1, 3.15), xlabel="bit rate (kbit/s)", ylabel="PESQ-WB (quality)")
     axes.set_xticks([1, 2, 3, 4, 6, 8], ["1", "2", "3", "4", "6", "8"])
     axes.minorticks_off()
-    axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    figure.savefig(output, format="svg", metadata={"Date": None, "Description": digest(text)})
+    plots.save(figure, output, Description=digest(text))
 
 
 def digest(text: str) -> str:

@@ -38,9 +38,9 @@ def figure(columns: int = 1, width: float = 3.3, height: float = 3.0) -> tuple[A
     return drawn, drawn.subplots(1, columns, squeeze=False)[0]
 
 
-def save(drawn: Any, path: Path) -> Path:
-    """Writes a figure as an SVG file."""
-    drawn.savefig(path, format="svg", metadata={"Date": None})
+def save(drawn: Any, path: Path, **metadata: str) -> Path:
+    """Writes a figure as an SVG file; `metadata` such as Description="..."."""
+    drawn.savefig(path, format="svg", metadata={"Date": None, **metadata})
     return path
 
 

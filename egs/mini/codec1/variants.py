@@ -22,6 +22,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from sqcodec import plots
+
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"
 
 
@@ -110,14 +112,9 @@ def report(out: Path, names: list[str]) -> None:
     plot(found, out / "variants.svg")
 
 
+@plots.style()
 def plot(found: dict[str, Path], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams |= {"svg.hashsalt": "sqcodec", "svg.fonttype": "none", "font.size": 8}
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 3, figsize=(10.5, 3.2), layout="constrained")
+    figure, axes = plots.figure(3, 3.5, 3.2)
     shown = (("mel", "training mel loss"), ("validation_pesq_wb", "PESQ-WB"), ("validation_stoi", "STOI"))
     for axis, (key, label) in zip(axes, shown, strict=True):
         for number, (name, folder) in enumerate(found.items()):
@@ -126,10 +123,9 @@ def plot(found: dict[str, Path], path: Path) -> None:
             axis.plot(*zip(*points, strict=True), style, color=f"C{number}", linewidth=1, label=name)
         axis.set_xlabel("step")
         axis.set_ylabel(label)
-        axis.grid(alpha=0.3)
     axes[0].set_yscale("log")
     axes[0].legend(fontsize=6)
-    figure.savefig(path, metadata={"Date": None})
+    plots.save(figure, path)
 
 
 if __name__ == "__main__":
