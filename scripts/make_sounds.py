@@ -23,12 +23,17 @@ HEAD = """# Sounds
 
 What our models and other codecs make of speech that the models were not trained on: the first {seconds:g} s of each
 clip, originals too as MP3 at 64 kbit/s; the scores are of whole clips. The players of a clip share their position:
-press play on another to compare at the same place. Made by `scripts/make_sounds.py` from
+press play on another to compare at the same place.
+
+"""
+TAIL = """
+## How this page is made
+
+By `scripts/make_sounds.py` from
 
 ```text
 {command}
 ```
-
 """
 SCRIPT = """
 <script>
@@ -50,10 +55,10 @@ def make_page(report: Path, docs: Path, seconds: float, credits: str) -> int:
     folder = docs / "sounds"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    text = HEAD.format(command=results.command, seconds=seconds)
+    text = HEAD.format(seconds=seconds)
     rows = {(row.system, row.utterance): row for row in results.rows if row.status == "ok"}
     for clip in sorted({utterance for _, utterance in rows}):
-        heads = ["system", "kbit/s", *(metric["label"] for metric in results.metrics.values()), " "]
+        heads = ["system", " ", "kbit/s", *(metric["label"] for metric in results.metrics.values())]
         text += f"## {clip}\n\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|\n"
         for system, info in {"reference": {"label": "original"}, **results.systems}.items():
             row = rows.get((system, clip))
@@ -68,9 +73,9 @@ def make_page(report: Path, docs: Path, seconds: float, credits: str) -> int:
             samples, sample_rate = soundfile.read(clip_path(report, system, clip), frames=int(seconds * 16000))
             soundfile.write(folder / name, samples, sample_rate, **MP3)
             player = f'<audio controls preload="none" data-clip="{clip}" src="sounds/{name}"></audio>'
-            text += f"| {info['label']} | {rate} | {' | '.join(scores)} | {player} |\n"
+            text += f"| {info['label']} | {player} | {rate} | {' | '.join(scores)} |\n"
         text += "\n"
-    (docs / "sounds.md").write_text(f"{text}{credits}{SCRIPT}", encoding="utf-8")
+    (docs / "sounds.md").write_text(f"{text}{credits}{TAIL.format(command=results.command)}{SCRIPT}", encoding="utf-8")
     return sum(path.stat().st_size for path in folder.iterdir())
 
 

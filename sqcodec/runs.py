@@ -171,11 +171,16 @@ def add_metrics(folder: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def has_metrics(folder: Path, step: int, name: str) -> bool:
-    """Whether a line of a step has this number."""
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl that are whole."""
     path = folder / METRICS_NAME
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return any(row is not None and row["step"] == step and name in row for row in map(_row, lines))
+    return [row for row in map(_row, lines) if row is not None]
+
+
+def has_metrics(folder: Path, step: int, name: str) -> bool:
+    """Whether a line of a step has this number."""
+    return any(row["step"] == step and name in row for row in read_metrics(folder))
 
 
 def _row(line: str) -> dict[str, Any] | None:

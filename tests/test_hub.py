@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cli_helpers import program
 
 import sqcodec
 from sqcodec import cli
@@ -72,8 +73,11 @@ class Hub(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         repository = self.path.removeprefix("/api/models").split("/preupload")[0].split("/commit")[0]
         address = f"http://{self.headers['Host']}"
-        answer: dict = {"errors": [], "warnings": [], "url": f"{address}/anna/small", "id": "anna/small"}
-        if "/preupload/" in self.path:
+        answer: dict = {"errors": [], "warnings": []}
+        if self.path.endswith("/repos/create"):
+            asked = json.loads(body)
+            answer = {"url": f"{address}/{asked['organization']}/{asked['name']}"}
+        elif "/preupload/" in self.path:
             plain = {"uploadMode": "regular", "shouldIgnore": False}
             answer = {"files": [{"path": file["path"], **plain} for file in json.loads(body)["files"]]}
         elif "/commit/" in self.path:
@@ -158,6 +162,26 @@ def test_a_model_goes_to_the_hub_and_comes_back(server, tiny: Codec, tmp_path: P
         sqcodec.load("anna/other")
     with pytest.raises(ConnectionError, match="upload to anna/small.*HF_TOKEN"):
         mine.push_to_hub("anna/small")
+
+
+TRANSFORMERS = """
+import sys, sqcodec
+from transformers import AutoModel
+from sqcodec.hf import SQCodecModel
+codec = sqcodec.load(sys.argv[1])
+SQCodecModel.from_codec(codec).push_to_hub("anna/auto")
+assert AutoModel.from_pretrained("anna/auto").codec.weights_hash == codec.weights_hash
+"""
+
+
+def test_transformers_go_to_the_hub_and_come_back(server, tiny: Codec, tmp_path: Path, monkeypatch):
+    pytest.importorskip("transformers", reason="the extra lm is not installed")
+    tiny.save_pretrained(tmp_path / "mine")
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    done = program(tmp_path / "mine", code=TRANSFORMERS, text=True)  # the endpoint is read at import
+    assert done.returncode == 0, done.stderr
+    assert "/anna/auto/resolve/main/config.json" in Hub.files
 
 
 def test_repositories_are_no_paths(tiny: Codec, tmp_path: Path, monkeypatch):

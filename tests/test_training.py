@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +206,7 @@ def test_every_recipe_trains(path: Path, cache: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 2 and np.isfinite(rows[-1]["total"])
     assert ("feature_matching" in rows[-1]) == recipe.adversarial.enabled
+    assert (tmp_path / "run" / "training.svg").read_text().startswith("<?xml") or not find_spec("matplotlib")
 
 
 @pytest.mark.parametrize("path", TRAINABLE, ids=lambda path: path.stem)

@@ -27,8 +27,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     train = actions.add_parser(
         "train",
         help="train a predictor",
-        description="Codes recordings, holds out some speakers, trains on the rest with one thread, and says what is "
-        "saved on the speakers held out. 2400 steps are some minutes of an idle core.",
+        description="Codes recordings, holds out some speakers, trains on the rest and on silence with one thread, and "
+        "says what is saved on the speakers held out. 2400 steps are some minutes of an idle core.",
         epilog="example: sqcodec entropy train runs/first/model --data corpus/manifest.tsv --split train --hours 4",
     )
     _add_data(train)
@@ -68,9 +68,11 @@ def run_train(arguments: argparse.Namespace) -> int:
     import dataclasses
     import logging
 
+    import numpy as np
     import torch
 
     from sqcodec.checkpoint import CONFIG_NAME
+    from sqcodec.codec import Codec
     from sqcodec.config import ModelConfig
     from sqcodec.data.manifest import chosen_names, enough_speakers
     from sqcodec.entropy import PREDICTOR_NAME
@@ -103,6 +105,10 @@ def run_train(arguments: argparse.Namespace) -> int:
     strangers = [clip for clip, out_ in zip(clips, held, strict=True) if out_]
     if not learnt or not strangers:
         raise ValueError(f"{len(learnt)} clips to train on and {len(strangers)} to measure on: both need some")
+    silence = Codec.from_pretrained(folder).encode(
+        np.zeros(round(10 * config.sample_rate), np.float32), bits=_finest(config)
+    )
+    learnt += [silence[0].numpy()] * -(-len(learnt) // 100)
     settings = Settings(steps=arguments.steps, minutes=arguments.minutes, units=arguments.units, seed=arguments.seed)
     if config.quantizer.bits:
         settings = dataclasses.replace(settings, lowest=config.quantizer.bits[0])
@@ -164,11 +170,14 @@ def read_clips(
         manifest = Path(work) / "manifest.jsonl"
         manifest.write_text("".join(_line(clip) for clip in clips), encoding="utf-8")
         print(f"coding {len(clips)} clips", flush=True)
-        finest = config.quantizer.bits[2] if config.quantizer.bits else None
-        totals = tokenize(manifest, Path(work) / "tokens", model=folder, format="npz", bits=finest)
+        totals = tokenize(manifest, Path(work) / "tokens", model=folder, format="npz", bits=_finest(config))
         if totals.failed:
             raise ValueError(totals.failed[0])
         return _from_corpus(TokenDataset(Path(work) / "tokens"), folder, config, arguments)
+
+
+def _finest(config: ModelConfig) -> int | None:
+    return config.quantizer.bits[2] if config.quantizer.bits else None
 
 
 def _line(clip: object) -> str:
@@ -190,9 +199,9 @@ def _from_corpus(
     assert isinstance(dataset, TokenDataset)
     if dataset.info.weights_hash not in hashes(folder):
         raise ValueError(f"{dataset.folder}: made by the model {dataset.info.model!r}, not by that of '{folder}'")
-    finest = 2 ** config.quantizer.bits[2] if config.quantizer.bits else config.codebook_size
+    finest = config.codes(_finest(config))
     if dataset.info.codebook_size != finest:
-        how = f": sqcodec tokens --bits {config.quantizer.bits[2]}" if config.quantizer.bits else ""
+        how = f": sqcodec tokens --bits {_finest(config)}" if config.quantizer.bits else ""
         raise ValueError(
             f"{dataset.folder}: tokens of {dataset.info.codebook_size} codes; needed are {finest}{how}"
         )

@@ -38,6 +38,8 @@ ODDS_STEP, ODDS = 2**10, 2048
 """The table of frequencies: an entry for each 2^10 (1/128 neper) below the likeliest symbol."""
 HIGHEST_FREQUENCY = 2**14
 HIGHEST_ACTIVATION = 2047
+ACTIVE = 2.0**-WEIGHT_BITS
+"""What sums are multiplied with to be activations, exactly."""
 MOST_UNITS = 1024
 
 
@@ -243,12 +245,14 @@ class Runner:
         self._matrix, self._recurrent, self._hidden = both.T, both[: 3 * units].T, both[3 * units :].T
         rows, scale = int(p.first_rows[num_symbols - 1] + p.alphabets[num_symbols - 1]), 2.0**ACTIVATION_BITS
         self._rows = p.first_rows[:num_symbols]
-        self._input, self._within = p.input[:rows] * scale, p.within[:rows, : self._wide] * scale
+        self._input, self._within = p.input[:rows] * scale, p.within[:rows, : self._wide] * (scale * ACTIVE)
         self._fixed = (p.phase.astype(np.float64) + p.count[num_symbols - 1]) * scale
-        self._bias, self._inner_bias = p.hidden_bias[: self._wide] * scale, p.recurrent_bias * scale
+        self._bias, self._inner_bias = p.hidden_bias[: self._wide] * (scale * ACTIVE), p.recurrent_bias * scale
         self._sizes = p.alphabet_sizes[:num_symbols]
         self._output = [p.output[s, :size].astype(np.float64) for s, size in enumerate(self._sizes)]
         self._output_bias = [p.output_bias[s, :size] * scale for s, size in enumerate(self._sizes)]
+        self._gaps = [(output[1] - output[0], int(bias[1] - bias[0])) if len(bias) == 2 else None
+                      for output, bias in zip(self._output, self._output_bias, strict=True)]  # fmt: skip
         self._sigmoid, self._tanh = p.sigmoid.astype(np.float64), p.tanh.astype(np.float64)
         self._odds = p.odds.astype(np.int64)
         self._odds_list = self._odds.tolist()
@@ -265,10 +269,11 @@ class Runner:
             activations = self._activations()
             kept[index] = activations
             self._advance(np.dot(activations, self._recurrent), gates[:, index])
-        sums = (kept.reshape(-1, self._units) @ self._hidden).reshape(length, lanes, -1).swapaxes(0, 1) + self._bias
+        sums = (kept.reshape(-1, self._units) @ self._hidden).reshape(length, lanes, -1).swapaxes(0, 1)
+        sums = sums * ACTIVE + self._bias
         found = []
         for place, mine in enumerate(self._places):
-            active = np.clip(np.floor(sums[:, :, mine] * 2.0**-WEIGHT_BITS), 0, HIGHEST_ACTIVATION)
+            active = np.clip(np.floor(sums[:, :, mine]), 0, HIGHEST_ACTIVATION)
             scores = active @ self._output[place].T + self._output_bias[place]
             steps = np.floor((scores.max(axis=-1, keepdims=True) - scores) * (1 / ODDS_STEP))
             found.append(self._odds[np.minimum(steps, ODDS - 1).astype(np.int64)])
@@ -279,17 +284,22 @@ class Runner:
         """The next token of each lane: symbols [L][S]. ``read`` takes frequencies and gives the symbol."""
         activations = self._activations()
         sums = np.dot(activations, self._matrix)
-        hidden = sums[:, 3 * self._units :] + self._bias
+        hidden = sums[:, 3 * self._units :] * ACTIVE + self._bias
         odds, last = self._odds_list, ODDS - 1
         tokens, rows = [], []
         for layers in hidden:
             symbols = []
             for place, mine in enumerate(self._places):
-                active = np.floor(layers[mine] * 2.0**-WEIGHT_BITS)
+                active = np.floor(layers[mine])
                 active = np.minimum(np.maximum(active, 0, out=active), HIGHEST_ACTIVATION, out=active)
-                scores = (np.dot(self._output[place], active) + self._output_bias[place]).tolist()
-                best = max(scores)
-                symbol = read([odds[min(int(best - score) >> 10, last)] for score in scores])
+                if gap := self._gaps[place]:  # two symbols: how far the second is above the first says all
+                    above = int(gap[0].dot(active)) + gap[1]
+                    less = odds[min(abs(above) >> 10, last)]
+                    symbol = read([less, odds[0]] if above > 0 else [odds[0], less])
+                else:
+                    scores = (np.dot(self._output[place], active) + self._output_bias[place]).tolist()
+                    best = max(scores)
+                    symbol = read([odds[min(int(best - score) >> 10, last)] for score in scores])
                 symbols.append(symbol)
                 rows.append(self._first[place] + symbol)
                 layers += self._within[rows[-1]]

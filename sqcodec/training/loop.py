@@ -306,6 +306,7 @@ class Trainer:
         if self.fits_codebook and self.perturbation is not None and self.step and not vp.is_finished(self.folder):
             log.info("fitting the codebook")
             vp.finish(self.folder, self.sampler, self.device, train.seed)
+        self.tracker.draw()
         log.info("done: %d steps, the model is in '%s'", self.step, self.folder)
 
     def _announce(self, audio_seconds: float) -> None:
@@ -449,6 +450,7 @@ class Trainer:
             network = copied
         scores = validate(network, validation, self.recipe.data, self._sample)
         self.tracker.write(self.step, scores)
+        self.tracker.draw()
         self._warn(scores)
 
     def _sample(self, name: str, samples: Tensor) -> None:

@@ -5,6 +5,7 @@ TensorBoard is optional (package ``tensorboard``); ``train.tensorboard = true`` 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -17,11 +18,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sqcodec.runs import add_metrics, cut_metrics, has_metrics
+from sqcodec.training.picture import draw_runs
 
 log = logging.getLogger(__name__)
 
 SHOWN = ("total", "mel", "discriminator")
 """On the bar."""
+PICTURE_NAME = "training.svg"
 CLOCK = "speed"
 """Seconds of speech trained on per second: the one number of a row that another run of the recipe does not repeat."""
 
@@ -111,6 +114,12 @@ class Tracker:
         if self.writer is not None:
             for name, value in row.items():
                 self.writer.add_scalar(name, value, step)
+
+    def draw(self) -> None:
+        """The curves so far, as training.svg, where matplotlib is installed."""
+        if self.speaks:
+            with contextlib.suppress(ImportError):
+                draw_runs({self.folder.name: self.folder}, self.folder / PICTURE_NAME)
 
     def sample(self, step: int, name: str, samples: Tensor, sample_rate: int) -> None:
         """Audio [T] and its log spectrogram in TensorBoard."""

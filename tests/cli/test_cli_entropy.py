@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from cli_helpers import failure, speech
@@ -13,6 +14,7 @@ from cli_helpers import failure, speech
 import sqcodec
 from sqcodec import cli, container
 from sqcodec.entropy import Predictor
+from sqcodec.entropy.train import coded_bits
 
 
 @pytest.fixture
@@ -33,6 +35,9 @@ def test_a_predictor_is_trained_and_saves_bits(corpus, home, tmp_path, capsys, m
     assert predictor.alphabet_sizes == (7, 7, 7) and predictor.num_units == 16
     assert cli.main(["entropy", "measure", "tiny", "--data", str(corpus), "--predictor", str(out), "--json"]) == 0
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    silence = sqcodec.load("tiny").encode(np.zeros(48000, np.float32)).numpy()
+    spent, tokens = coded_bits(predictor, [*silence])
+    assert spent / tokens < 0.8 * line["coded_bits"]
     assert 0 < line["coded_bits"] < line["bits"] and line["saving"] > 0.05
     assert cli.main(arguments) == 1
     assert "--force" in failure(capsys)

@@ -22,7 +22,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from sqcodec import plots
+from sqcodec.runs import read_metrics
+from sqcodec.training.picture import draw_runs
 
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"
 
@@ -89,10 +90,6 @@ def train(folder: Path, variant: Variant, steps: int, arguments: argparse.Namesp
     done.write_text(json.dumps(seconds))
 
 
-def rows(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
 def report(out: Path, names: list[str]) -> None:
     """The table on stdout, the curves as SVG."""
     found = {name: out / folder_name(name) for name in names}
@@ -100,7 +97,7 @@ def report(out: Path, names: list[str]) -> None:
     print("| variant | steps | CPU minutes | training mel | PESQ-WB | STOI | perplexity | CVU |")
     print("|---|---|---|---|---|---|---|---|")
     for name, folder in found.items():
-        every = rows(folder)
+        every = read_metrics(folder)
         last = [row for row in every if "validation_pesq_wb" in row][-1]
         mel = [row["mel"] for row in every if "mel" in row][-5:]
         minutes = json.loads((folder / "seconds.json").read_text()) / 60
@@ -109,23 +106,7 @@ def report(out: Path, names: list[str]) -> None:
             f"| {last['validation_pesq_wb']:.3f} | {last['validation_stoi']:.3f} "
             f"| {last['validation_perplexity']:.0f} | {last['validation_cvu']:.3f} |"
         )
-    plot(found, out / "variants.svg")
-
-
-@plots.style()
-def plot(found: dict[str, Path], path: Path) -> None:
-    figure, axes = plots.figure(3, 3.5, 3.2)
-    shown = (("mel", "training mel loss"), ("validation_pesq_wb", "PESQ-WB"), ("validation_stoi", "STOI"))
-    for axis, (key, label) in zip(axes, shown, strict=True):
-        for number, (name, folder) in enumerate(found.items()):
-            points = [(row["step"], row[key]) for row in rows(folder) if key in row]
-            style = "--" if "adversarial" in name else "-"
-            axis.plot(*zip(*points, strict=True), style, color=f"C{number}", linewidth=1, label=name)
-        axis.set_xlabel("step")
-        axis.set_ylabel(label)
-    axes[0].set_yscale("log")
-    axes[0].legend(fontsize=6)
-    plots.save(figure, path)
+    draw_runs(found, out / "variants.svg")
 
 
 if __name__ == "__main__":
