@@ -21,6 +21,13 @@ from sqcodec.nn import build_network
 DATA = Path(__file__).parent / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("cuda"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU, and PyTorch finds none here"))
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """Tiny tensors run slower on many threads, and results stay the same on every machine."""

@@ -39,7 +39,10 @@ ALLOWED = {
         "distributed", "identity", "evaluation",
     },
     "study": {"config", "data", "evaluation", "nn", "quantizers", "training"},
-    "tokens": {"config", "entropy", "audio", "data", "registry", "checkpoint", "codec", "vocabulary"},
+    "tokens": {
+        "config", "entropy", "audio", "data", "registry", "checkpoint", "codec", "vocabulary", "quantizers",
+        "evaluation",
+    },
     "vocabulary": set(),
     "hf": {"config", "nn", "codec"},
     "lm": {"runs", "data", "quantizers", "tokens", "vocabulary", "codec", "audio", "checkpoint"},

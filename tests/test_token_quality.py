@@ -102,6 +102,60 @@ def test_the_speaker_probe_hears_what_is_there(codec) -> None:
     assert probe_speakers(codec, streams[:2], ["a", "b"]) is None
 
 
+def test_the_phone_probe_tells_phones_of_speakers_it_never_heard() -> None:
+    from sqcodec.tokens.words import Frames, Phone, Spoken, probe_phones
+
+    pytest.importorskip("sklearn")
+    generator = np.random.default_rng(0)
+    clips, said, noise = [], [], []
+    for number in range(12):
+        names = generator.choice(["AA", "S", "T"], 40)
+        phones = [Phone(str(name), 0.05 * place, 0.05 * place + 0.05) for place, name in enumerate(names)]
+        clips.append(Spoken(np.zeros(32000, np.float32), "", f"s{number % 6}", phones))
+        values = np.repeat([{"AA": 0, "S": 1, "T": 2}[name] for name in names], 5)[:, None] == np.arange(3)
+        # a token lies half a frame behind where its phone begins; another clock would mix neighbours
+        said.append(Frames(values + generator.normal(0, 0.5, values.shape), 100.0, 0.005))
+        noise.append(Frames(generator.normal(0, 1, values.shape), 100.0, 0.005))
+    found, chance = probe_phones(said, clips), probe_phones(noise, clips)
+    assert found is not None and chance is not None and found.speakers == 6 and found.count == 12
+    assert found.mean > 0.95 > 0.45 > chance.mean and found.low <= found.mean <= found.high
+    late = [Frames(one.values, one.rate, 0.06) for one in said]
+    told = probe_phones(late, clips)
+    assert told is not None and told.mean < 0.5
+    assert probe_phones(said[:1], clips[:1]) is None and probe_phones([], clips) is None
+
+
+def test_numbers_of_tokens_are_codes_and_digits(codec, nested) -> None:
+    from sqcodec.tokens.probe import numbers
+
+    for model, bits, levels in ((codec, None, (7,) * 6), (nested, 10, (8, 8, 4, 4)), (nested, None, (8,) * 4)):
+        tokens = np.arange(50) * 7
+        found = numbers(model, tokens, bits)
+        hot = found[:, -sum(levels):]
+        assert len(found) == 50 and set(np.unique(hot)) == {0.0, 1.0} and (hot.sum(1) == len(levels)).all()
+        first = hot[:, : levels[0]].argmax(1)
+        codes = found[:, 0]
+        order = [codes[first == digit] for digit in np.unique(first)]
+        assert all(np.ptp(one) == 0 for one in order) and len({one[0] for one in order}) == len(order)
+
+
+def test_aligned_phones_lie_where_the_speech_is(speech) -> None:
+    from sqcodec.tokens.words import align_phones
+
+    pytest.importorskip("pocketsphinx")
+    text = (
+        "At this moment the whole soul of the old man seemed centered in his eyes, which became blood shot; the veins "
+        "of the throat swelled, his cheeks and temples became purple as though he was struck with epilepsy. Nothing "
+        "was wanting to complete this but the utterance of a cry."
+    )
+    found = align_phones(speech, text)
+    assert [phone.name for phone in found][:8] == ["AE", "T", "DH", "IH", "S", "M", "OW", "M"] and len(found) == 176
+    assert all(a.end <= b.start + 1e-9 for a, b in zip(found, found[1:], strict=False))
+    loud = [np.abs(np.diff(speech[int(p.start * 16000) : int(p.end * 16000)])).mean() for p in found if p.name == "S"]
+    assert np.median(loud) > 1.5 * np.abs(np.diff(speech)).mean()  # a hiss changes fast
+    assert align_phones(speech, "Zxqv") == [] and align_phones(speech[:8000], text) == []
+
+
 def test_the_report(codec, speech, tmp_path, capsys) -> None:
     pytest.importorskip("sklearn")
     codec.save_pretrained(tmp_path / "codec")
@@ -114,7 +168,8 @@ def test_the_report(codec, speech, tmp_path, capsys) -> None:
     (found,) = json.loads(capsys.readouterr().out)
     assert (found["clips"], found["token_rate"], found["codebook_size"]) == (6, 16000 / 96, 117649)
     assert found["bits_per_second"][0] == pytest.approx(found["orders"]["bits"][0] * 16000 / 96)
-    assert found["speaker"]["speakers"] == 2
+    assert found["speaker"]["speakers"] == 2 and found["speaker"]["low"] <= found["speaker"]["accuracy"]
+    assert found["words"] is None and found["stability"]["gain +1 dB"]["low"] <= 1.0
     assert main(command) == 0
     table = capsys.readouterr().out
     assert "compact" not in table

@@ -17,7 +17,8 @@ BLOCK_TOKENS = 2048
 """Per channel, in a block as it is written; a reader takes any number."""
 TOKENS_PER_BYTE = 32
 """Most tokens that one byte may stand for: it bounds what a small file can ask for."""
-_PIECE = 256
+PIECE = 256
+"""Tokens that the predictor is asked for at once."""
 
 
 class BlockWriter:
@@ -64,8 +65,8 @@ class BlockWriter:
 
     def _write(self, tokens: np.ndarray) -> None:
         encode = self._coder.encode
-        for first in range(0, tokens.shape[1], _PIECE):
-            symbols = split(tokens[:, first : first + _PIECE], self._alphabets, self._symbols)
+        for first in range(0, tokens.shape[1], PIECE):
+            symbols = split(tokens[:, first : first + PIECE], self._alphabets, self._symbols)
             starts, sizes, totals = [], [], []
             for place, found in enumerate(self._runner.frequencies(symbols)):
                 ends = found.cumsum(axis=-1)

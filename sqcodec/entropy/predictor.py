@@ -264,7 +264,9 @@ class Runner:
         lanes, length, _ = symbols.shape
         rows = symbols + self._rows
         kept = np.empty((length, lanes, self._units), np.float32)
-        gates = self._input[rows].sum(axis=2)
+        gates = self._input[rows[:, :, 0]]
+        for place in range(1, self._count):  # one after the other: all at once would take as many times the memory
+            gates += self._input[rows[:, :, place]]
         for index in range(length):
             activations = self._activations()
             kept[index] = activations

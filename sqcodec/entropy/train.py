@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .blocks import PIECE
 from .predictor import ACTIVATION_BITS, HIGHEST_ACTIVATION, WEIGHT_BITS, Predictor, Runner
 from .symbols import split
 from .tables import make_tables
@@ -176,10 +177,13 @@ def coded_bits(
         group = longest[first : first + 16]
         padded = np.stack([np.pad(clip, (0, len(group[-1]) - len(clip))) for clip in group])
         there = np.arange(padded.shape[1]) < np.array([len(clip) for clip in group])[:, None]
-        symbols = split(padded, predictor.alphabet_sizes, count)
-        for place, found in enumerate(Runner(predictor, count, len(group)).frequencies(symbols)):
-            chosen = np.take_along_axis(found, symbols[:, :, place, None], axis=-1)[..., 0]
-            bits += float((np.log2(found.sum(axis=-1) / chosen) * there).sum())
+        runner = Runner(predictor, count, len(group))
+        for start in range(0, padded.shape[1], PIECE):
+            piece = slice(start, start + PIECE)
+            symbols = split(padded[:, piece], predictor.alphabet_sizes, count)
+            for place, found in enumerate(runner.frequencies(symbols)):
+                chosen = np.take_along_axis(found, symbols[:, :, place, None], axis=-1)[..., 0]
+                bits += float((np.log2(found.sum(axis=-1) / chosen) * there[:, piece]).sum())
         tokens += int(there.sum())
     return bits, tokens
 

@@ -204,6 +204,8 @@ class CoderGraph(nn.Module):
             x = coder.norm(x)
             latents = coder.to_latents(x).view(x.shape[0], -1, self.quantizer.project_in.out_features)
             x = self._nearest(latents)
+        else:
+            x = x.clamp(-1, 1)
         return x, *after
 
     def _codes(self, tokens: Tensor, bits: Tensor | None) -> Tensor:

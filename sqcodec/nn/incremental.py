@@ -190,7 +190,7 @@ class DecoderSteps(FrameSteps):
 
     def __call__(self, tokens: Tensor, state: FrameState, bits: int | None = None) -> Tensor:
         """Tokens [B, N * Q], of ``bits`` where they are nested or ``LOST``, to samples [B, N * F], the first
-        ``lookahead`` of them before the recording."""
+        ``lookahead`` of them before the recording, none above full scale."""
         per_frame, origin, parts = self.tokens_per_frame, state.position, []
         quantizer = self.quantizer.at(bits)
         for span in self.spans(origin, tokens.shape[1] // per_frame, tokens.shape[0]):
@@ -204,7 +204,7 @@ class DecoderSteps(FrameSteps):
             codes, held = self.conceal(codes, lost[..., None], state.tensors[count:], span)
             samples, after = self.samples(codes.flatten(1, 2), state.tensors[:count], span)
             state.tensors = after + held
-            parts.append(samples[:, : span.count * self.frame_length])
+            parts.append(samples[:, : span.count * self.frame_length].clamp(-1, 1))
             state.position += span.count
         return _joined(parts) if parts else torch.zeros(tokens.shape[0], 0, device=tokens.device)
 

@@ -14,6 +14,9 @@ import numpy as np
 import torch
 
 from sqcodec.codec import Codec
+from sqcodec.evaluation.statistics import bootstrap_mean
+from sqcodec.quantizers import NestedFSP
+from sqcodec.quantizers.nested import bits_by_dimension
 from sqcodec.vocabulary.factors import split_tokens
 
 SECONDS = 3.0
@@ -23,9 +26,12 @@ MOST_DIGITS = 64
 
 @dataclass(frozen=True)
 class SpeakerProbe:
-    """Share of test stretches whose speaker was told; ``chance``: of the speaker with the most of them."""
+    """Share of test stretches whose speaker was told, with its interval over speakers; ``chance``: of the speaker with
+    the most of them."""
 
     accuracy: float
+    low: float
+    high: float
     chance: float
     speakers: int
     stretches: int
@@ -62,18 +68,39 @@ def probe_speakers(
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
     model.fit(x, y)
     _, counts = np.unique(test_y, return_counts=True)
-    accuracy = float((model.predict(test_x) == test_y).mean())
-    return SpeakerProbe(accuracy, float(counts.max() / counts.sum()), len(clips), len(test_y))
+    told = bootstrap_mean(model.predict(test_x) == test_y, list(test_y))
+    return SpeakerProbe(told.mean, told.low, told.high, float(counts.max() / counts.sum()), len(clips), len(test_y))
+
+
+def _describe(codec: Codec, tokens: np.ndarray, bits: int | None) -> np.ndarray:
+    """Numbers for a stretch of tokens [N]."""
+    codes, values = codes_of(codec, tokens, bits), numbers(codec, tokens, bits)
+    return np.concatenate([values.mean(axis=0), codes.std(axis=0), np.diff(codes, axis=0).std(axis=0)])
+
+
+def numbers(codec: Codec, tokens: np.ndarray, bits: int | None = None) -> np.ndarray:
+    """What a linear classifier may read of tokens [N], [N, F]: their codes, and 1 for the digit of each dimension."""
+    levels, digits = dimension_levels(codec, bits), np.zeros((len(tokens), 0), np.int64)
+    quantizer = codec.network.quantizer
+    if isinstance(quantizer, NestedFSP):
+        indices = torch.from_numpy(np.int64(tokens)).to(codec.device)
+        digits = quantizer.split(indices, quantizer.default if bits is None else bits).long().cpu().numpy()
+    elif levels:
+        digits = split_tokens(tokens, levels)
+    hot = [np.eye(count)[digits[:, place]] for place, count in enumerate(levels) if count <= MOST_DIGITS]
+    return np.concatenate([codes_of(codec, tokens, bits), *hot], axis=1)
+
+
+def dimension_levels(codec: Codec, bits: int | None = None) -> tuple[int, ...]:
+    """Levels of each dimension of the quantizer; none of a codebook."""
+    quantizer = codec.network.quantizer
+    if isinstance(quantizer, NestedFSP):
+        return tuple(2**n for n in bits_by_dimension(quantizer.default if bits is None else bits, quantizer.dim))
+    return tuple(codec.levels or ())
 
 
 @torch.inference_mode()
-def _describe(codec: Codec, tokens: np.ndarray, bits: int | None) -> np.ndarray:
-    """Numbers for a stretch of tokens [N]."""
+def codes_of(codec: Codec, tokens: np.ndarray, bits: int | None = None) -> np.ndarray:
+    """Of tokens [N]: [N, D]."""
     quantizer = codec.network.quantizer.at(bits)
-    codes = quantizer.lookup(torch.from_numpy(np.int64(tokens))[None].to(codec.device))[0].cpu().numpy()
-    steps = np.diff(codes, axis=0)
-    found = [codes.mean(axis=0), codes.std(axis=0), steps.std(axis=0)]
-    if codec.levels and max(codec.levels) <= MOST_DIGITS:
-        digits = split_tokens(tokens, codec.levels)
-        found += [np.bincount(digits[:, d], minlength=count) / len(tokens) for d, count in enumerate(codec.levels)]
-    return np.concatenate(found)
+    return quantizer.lookup(torch.from_numpy(np.int64(tokens))[None].to(codec.device))[0].cpu().numpy()

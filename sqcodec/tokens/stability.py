@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sqcodec.codec import Codec
+from sqcodec.evaluation.statistics import bootstrap_mean
 from sqcodec.vocabulary.factors import split_tokens
 
 SHIFTS = (0.125, 0.25, 0.5)
@@ -23,16 +24,23 @@ NOISES = (40.0, 30.0)
 
 @dataclass(frozen=True)
 class Stability:
-    """Shares under one change: of tokens that stay, and of their digits (equal to ``tokens`` without levels)."""
+    """Shares under one change: of tokens that stay, with their interval over speakers, and of digits (equal to
+    ``tokens`` without levels)."""
 
     tokens: float
     digits: float
+    low: float
+    high: float
 
 
 def measure_stability(
-    codec: Codec, clips: Sequence[np.ndarray], seed: int = 0, bits: int | None = None
+    codec: Codec,
+    clips: Sequence[np.ndarray],
+    seed: int = 0,
+    bits: int | None = None,
+    speakers: Sequence[str] | None = None,
 ) -> dict[str, Stability]:
-    """By the name of the change, such as "gain +1 dB". Clips float32 [T], at the model's rate."""
+    """By the name of the change, such as "gain +1 dB". Clips float32 [T], at the model's rate, and who speaks."""
     generator = np.random.default_rng(seed)
     changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     for share in SHIFTS:
@@ -47,14 +55,14 @@ def measure_stability(
     results = {}
     for name, change in changes.items():
         changed = [tokens.numpy() for tokens in codec.encode_batch([change(clip) for clip in clips], bits=bits)]
-        same, equal, count = 0, 0.0, 0
+        same, equal, counts = [], [], []
         for old, new in zip(plain, changed, strict=True):
             length = min(len(old), len(new))
-            same += int((old[:length] == new[:length]).sum())
-            digits = split_tokens(old[:length], levels) == split_tokens(new[:length], levels)
-            equal += float(digits.mean(axis=1).sum())
-            count += length
-        results[name] = Stability(same / count, equal / count)
+            same.append((old[:length] == new[:length]).mean())
+            equal.append((split_tokens(old[:length], levels) == split_tokens(new[:length], levels)).mean())
+            counts.append(length)
+        stay = bootstrap_mean(np.array(same), speakers, np.array(counts))
+        results[name] = Stability(stay.mean, float(np.average(equal, weights=counts)), stay.low, stay.high)
     return results
 
 
