@@ -44,7 +44,7 @@ $(VENV)/.demo: setup.cfg setup.py constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.test: setup.cfg setup.py constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e ".[train,eval,hub,onnx,quantizers,study,tokens,ray,lm,dev]"
+	$(INSTALL) -e ".[train,eval,hub,onnx,quantizers,study,tokens,ray,phones,lm,dev]"
 	touch $@
 
 $(VENV)/bin/python:
