@@ -53,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--compact",
         action="store_true",
-        help="entropy code: the same tokens in a fifth fewer bytes; only for models with a predictor",
+        help="entropy code: the same tokens in a quarter fewer bytes; only for models with a predictor",
     )
     add_coding_options(parser, DEFAULT_MODEL)
     parser.set_defaults(run=run)
