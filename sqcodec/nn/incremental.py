@@ -175,6 +175,8 @@ class DecoderSteps(FrameSteps):
         """
         if self.told:
             return torch.where(lost, self.lost_code, codes), []
+        if not lost.any():
+            return codes, [codes[:, span.count - 1] - self.lost_code, torch.zeros_like(state[1])]
         table = torch.cat([state[0][:, None], codes - self.lost_code], dim=1)
         numbers = torch.arange(1, codes.shape[1] + 1, device=codes.device)[:, None, None]
         last = numbers.masked_fill(lost, 0).cummax(dim=1).values
