@@ -34,8 +34,9 @@ def main(output: Path) -> None:
     text = (IMAGES / "quality.toml").read_text(encoding="utf-8")
     data = tomllib.loads(text)
     figure, (axes,) = plots.figure(1, 8.4, 4.4)
-    ours = [system for system in data["measured"]["systems"] if system.get("ours")]
-    axes.plot([s["kbps"] for s in ours], [s["pesq"] for s in ours], color=OURS, linewidth=1.5, zorder=2)
+    for model in ("speech-1k", "speech-3k"):
+        ours = [system for system in data["measured"]["systems"] if system.get("ours") == model]
+        axes.plot([s["kbps"] for s in ours], [s["pesq"] for s in ours], color=OURS, linewidth=1.5, zorder=2)
     for system in data["measured"]["systems"]:
         color = OURS if system.get("ours") else OTHERS
         axes.errorbar(system["kbps"], system["pesq"], system["half"], fmt="o", color=color, capsize=3, zorder=3)

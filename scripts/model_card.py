@@ -169,7 +169,7 @@ def phase(run: Path, recipe: Recipe) -> str:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = max((row["step"] for row in rows), default=0)
     heard = recipe.data.batch_size * recipe.data.segment_seconds / 3600
-    intervals = [row["audio_seconds_per_second"] for row in rows if "audio_seconds_per_second" in row]
+    intervals = [row[key] for row in rows for key in ("speed", "audio_seconds_per_second") if key in row]
     spent = sum(3600 * heard * train.log_every / speed for speed in intervals)
     objective = Objective(recipe)
     weights = objective.weights | objective.adversarial_weights

@@ -51,7 +51,7 @@ def test_a_card_is_one_command(nested: Codec, tmp_path, monkeypatch) -> None:
     recipe = load_recipe(SCRIPT.parents[1] / "recipes" / "speech_3k.toml")
     (run / "recipe.json").write_text(json.dumps(recipe.to_dict()))
     validation = {"step": 100, "validation_stoi": 0.9, "validation_pesq_wb": 2.5}
-    rows = [{"step": 50, "audio_seconds_per_second": 18.432}, validation]
+    rows = [{"step": 50, "speed": 18.432}, validation]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     command = [str(SCRIPT), str(model), "--run", str(run), "--manifest", str(tmp_path / "corpus.tsv")]
     monkeypatch.setattr(sys, "argv", [*command, "--evaluation", str(evaluation(tmp_path))])

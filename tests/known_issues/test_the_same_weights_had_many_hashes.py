@@ -24,7 +24,7 @@ from sqcodec.tokens.corpus import model_info
 DATA = Path(__file__).parents[1] / "data"
 FORMER = {
     "speech-1k": "f2654d39949ce8556b989ba4660237c84ad920414a1d4799eb1fc8a1cf0997c6",
-    "speech-3k": "fa0d697885a5feabc5e4721d720581dcac6e597874bc60f8667a1f3027d75782",
+    "speech-3k-v1": "fa0d697885a5feabc5e4721d720581dcac6e597874bc60f8667a1f3027d75782",
 }
 """What the files of the shipped models carried before: the sha256 of model.safetensors."""
 
@@ -143,10 +143,12 @@ def test_what_the_shipped_models_made_before_stays_readable(name: str, tmp_path:
 
 def test_a_code_file_with_the_former_hash_decodes(tmp_path: Path) -> None:
     source = tmp_path / "a.sqc"
-    assert cli.main(["encode", str(DATA / "2033-164914-0002.flac"), str(source), "--threads", "1"]) == 0
+    clip, name = str(DATA / "2033-164914-0002.flac"), "speech-3k-v1"
+    assert cli.main(["encode", clip, str(source), "--model", name, "--threads", "1"]) == 0
     header, tokens = container.read(source)
-    assert header.matches(sqcodec.load().weights_hash)
-    container.write(source, dataclasses.replace(header, weights_hash=FORMER["speech-3k"]), tokens)
+    assert header.matches(sqcodec.load(name).weights_hash)
+    # Then it was called speech-3k.
+    container.write(source, dataclasses.replace(header, model="speech-3k", weights_hash=FORMER[name]), tokens)
     assert cli.main(["decode", str(source), str(tmp_path / "a.wav"), "--threads", "1"]) == 0
 
 
