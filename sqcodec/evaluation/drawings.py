@@ -88,7 +88,7 @@ def strips(results: Results, metric: dict[str, Any]) -> str:
         spread = [place + (number * 7 % 15 - 7) * 0.03 for number in range(len(values))]
         axes.plot(sorted(values), spread, "o", color=color, markersize=3, alpha=0.45, markeredgewidth=0)
         axes.boxplot([values], positions=[place], orientation="horizontal", showcaps=False, showfliers=False,
-                     whis=(25, 75), widths=0.6, boxprops={"color": color},
+                     whis=(25, 75), widths=0.6, boxprops={"color": color}, whiskerprops={"linewidth": 0},
                      medianprops={"color": color, "linewidth": 2.5})  # fmt: skip
     axes.set_yticks(places, [results.systems[system]["label"] for system in rows])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=heading(metric))
