@@ -265,6 +265,15 @@ def test_live_speech_is_coded_as_the_recording_is(page, clip: Path) -> None:
     assert match > 0.3  # the microphone played the clip, from some point on
 
 
+def test_original_and_decoded_play_at_one_place(page, clip: Path) -> None:
+    open_file(page, clip)
+    page.click("#play")
+    page.wait_for_function("() => parseFloat(document.getElementById('time').textContent) > 0.2")
+    page.click("#heard [data-heard=original]")
+    assert page.inner_text("#heard [aria-pressed=true]") == "A: original"
+    page.wait_for_function("() => document.getElementById('play').textContent === 'Play'")  # its end
+
+
 def test_it_fits_a_phone(page, clip: Path) -> None:
     open_file(page, clip)
     page.set_viewport_size({"width": 360, "height": 700})
