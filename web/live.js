@@ -1,7 +1,7 @@
 // In the audio thread: hands the microphone's samples to the codec in pieces, and plays what comes back.
 
 const MARGIN = 2; // blocks of 128 samples
-const LONGEST_WAIT = 0.3; // seconds of audio that may be with the codec
+const LONGEST_WAIT = 1; // seconds that the codec may be late
 
 class Live extends AudioWorkletProcessor {
   constructor({ processorOptions: { piece, lookahead } }) {
