@@ -105,4 +105,4 @@ def test_mistakes_are_named(nested: Codec) -> None:
         with pytest.raises(ValueError, match="Tokens span"):
             StreamDecoder(nested, len(wrong)).push(wrong)
     with pytest.raises(ValueError, match="conceals"):
-        dataclasses.replace(sqcodec.load("speech-3k").config, conceals=True)
+        dataclasses.replace(sqcodec.load("speech-3k-v1").config, conceals=True)

@@ -152,7 +152,7 @@ def test_every_recipe_builds(path: Path) -> None:
     recipe = load_recipe(path)
     with torch.device("meta"):  # shapes only
         network = build_network(recipe.model)
-    if path.stem.startswith(("mini", "base", "study")):
+    if path.stem.startswith(("mini", "base", "finetune", "study")):
         assert sum(parameter.numel() for parameter in network.parameters()) <= 12e6
         assert recipe.model.bit_rate <= 3000
     else:
