@@ -166,6 +166,12 @@ def _parts(header: CodeHeader, payload: bytes | bytearray) -> tuple[bytes, bytes
     return head, payload, zlib.crc32(payload, zlib.crc32(head)).to_bytes(_CRC_BYTES, "little")
 
 
+def fixed_rate_size(header: CodeHeader) -> int:
+    """Bytes of the code file of these tokens that is not entropy coded."""
+    size = packed_size(header.num_channels * header.num_tokens, header.codebook_size)
+    return len(_dump_header(header)) + size + _CRC_BYTES
+
+
 FindPredictor = Callable[[CodeHeader], Predictor]
 
 

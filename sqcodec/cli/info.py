@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -40,8 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print(json.dumps(values))
         else:
-            lines = [f"{key.replace('_', ' ')}: {_text(value)}" for key, value in values.items()]
-            print(printable("\n".join(lines)), end="\n\n")
+            lines = _about_code(values) if "code_file" in values else values
+            print(printable("\n".join(f"{name.replace('_', ' ')}: {_text(value)}" for name, value in lines.items())))
+            print()
     return 1 if failed else 0
 
 
@@ -75,7 +77,11 @@ def _code(data: bytes) -> dict[str, Any]:
     if not compact:  # what else there is to check needs the predictor
         for _ in pieces:
             pass
-    fixed = container.packed_size(header.num_channels * header.num_tokens, header.codebook_size)
+    if header.rates and header.bits:
+        nominal = header.rates.kbps(header.bits) * header.num_channels
+    else:  # the header does not say how long a token lasts; the last one may reach beyond the end
+        count = header.num_channels * header.num_tokens
+        nominal = count * math.log2(header.codebook_size) / header.seconds / 1000
     return {
         "model": header.model,
         "weights_hash": header.weights_hash,
@@ -90,8 +96,29 @@ def _code(data: bytes) -> dict[str, Any]:
         **({"bits": header.bits, "rates": str(header.rates)} if header.rates else {}),
         "payload": "compact" if compact else "fixed rate",
         "bytes": len(data),
-        "fixed_rate_kbps": fixed * 8 / header.seconds / 1000,
+        "nominal_kbps": nominal,
+        "fixed_rate_kbps": container.fixed_rate_size(header) * 8 / header.seconds / 1000,
         "actual_kbps": len(data) * 8 / header.seconds / 1000,
+    }
+
+
+def _about_code(values: dict[str, Any]) -> dict[str, str]:
+    """What `_code` found, for people."""
+    channels, levels, coded = values["channels"], values["levels"], values["sample_rate"]
+    audio = f"{values['seconds']:.2f} s, {channels} channel{'s' * (channels > 1)}, {values['original_sample_rate']} Hz"
+    size = f"{values['bits']} bits" if "bits" in values else f"{values['codebook_size']} codes"
+    compact = values["payload"] == "compact"
+    return {
+        "file": values["code_file"],
+        "model": f"{values['model']}, hash {values['weights_hash']}",
+        "audio": audio + (f", coded at {coded} Hz" if coded != values["original_sample_rate"] else ""),
+        "tokens": f"{f'{channels} x ' if channels > 1 else ''}{values['tokens']} of {size}"
+        + (f", levels {_text(levels)}" if levels else ""),
+        "payload": "compact, entropy coded with the model's predictor" if compact else "fixed rate",
+        "nominal rate": f"{values['nominal_kbps']:.3f} kbit/s",
+        "rate as stored": f"{values['actual_kbps']:.3f} kbit/s, {values['bytes']} bytes"
+        + (f" ({values['fixed_rate_kbps']:.3f} kbit/s at a fixed rate)" if compact else ""),
+        "rates of the model": values.get("rates", "one"),
     }
 
 

@@ -92,6 +92,15 @@ def test_compact_files_decode_to_the_same_audio(corpus, home, tmp_path, capsys, 
     assert cli.main(["info", compact, "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values["payload"] == "compact" and values["actual_kbps"] < values["fixed_rate_kbps"]
+    assert values["fixed_rate_kbps"] == pytest.approx(Path(fixed).stat().st_size * 8 / values["seconds"] / 1000)
+    assert cli.main(["info", fixed, compact]) == 0
+    plain, small = (about.splitlines() for about in capsys.readouterr().out.strip().split("\n\n"))
+    assert plain[:4] == [f"file: {fixed}", *small[1:4]] and plain[4] == "payload: fixed rate" and plain[5] == small[5]
+    assert small[4] == "payload: compact, entropy coded with the model's predictor"
+    size = Path(compact).stat().st_size
+    assert small[6].startswith(f"rate as stored: {values['actual_kbps']:.3f} kbit/s, {size} bytes (")
+    assert plain[6].endswith(f"{values['fixed_rate_kbps']:.3f} kbit/s, {Path(fixed).stat().st_size} bytes")
+    assert plain[7] == small[7] == "rates of the model: one"
     assert cli.main(["decode", fixed, str(tmp_path / "a.wav")]) == 0
     assert cli.main(["decode", compact, str(tmp_path / "b.wav")]) == 0
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()

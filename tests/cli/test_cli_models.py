@@ -31,7 +31,8 @@ def test_info(home, capsys):
     assert "none.sqc: No such file" in failure(capsys)
     assert cli.main(["info", "in.sqc", "nothing"]) == 1
     out, errors = capsys.readouterr()
-    assert "levels: 7 7 7" in out and "Unknown model 'nothing'" in errors
+    assert "levels 7 7 7" in out and "audio: 0.20 s, 2 channels, 44100 Hz, coded at 16000 Hz" in out
+    assert "file: in.sqc" in out and "Unknown model 'nothing'" in errors
 
 
 def test_models(capsys):

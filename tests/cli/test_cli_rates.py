@@ -115,6 +115,9 @@ def test_models_and_files_say_their_rates(tmp_path, capsys) -> None:
     model, file = map(json.loads, capsys.readouterr().out.splitlines())
     rates = "1 to 2.667 kbit/s, 6 to 16 bits a token"
     assert (model["bits"], model["rates"], file["bits"], file["rates"]) == (12, rates, 12, rates)
+    assert file["nominal_kbps"] == 2 and run("info", "in.sqc") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "nominal rate: 2.000 kbit/s" in lines and f"rates of the model: {rates}" in lines
     assert run("info", "tiny", "--json") == 0 and "rates" not in json.loads(capsys.readouterr().out)
     assert run("models") == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("nested ")]
