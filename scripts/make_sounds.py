@@ -1,7 +1,7 @@
 """The page of the documentation with sounds, docs/sounds.md, from an evaluation.
 
     sqcodec evaluate tests/data --model speech-3k --baselines opus:6,codec2:3200 --metrics pesq_wb,stoi --out report
-    python scripts/make_sounds.py report --credits tests/data/ATTRIBUTIONS.md
+    python scripts/make_sounds.py report --seconds 5 --credits tests/data/ATTRIBUTIONS.md
 
 Every browser plays MP3. Originals are MP3 too: one hears the codecs, not the difference of two formats.
 """
@@ -22,8 +22,8 @@ from sqcodec.evaluation.work import clip_path
 HEAD = """# Sounds
 
 What our models and other codecs make of speech that the models were not trained on: the first {seconds:g} s of each
-clip, originals too as MP3 at 64 kbit/s; the scores are of whole clips. The players of a clip share their position:
-press play on another to compare at the same place.
+clip, all as MP3 at 64 kbit/s, originals too; the scores are of whole clips. Press play on another system of the same
+clip while one plays: it goes on at the same place.
 
 """
 TAIL = """
@@ -45,6 +45,8 @@ players.forEach((player) => player.addEventListener("play", () => players.forEac
 })));
 </script>
 """
+SPEAKER = re.compile(r"^\| `([^`]+)\.\w+` \| ([^|]+) \|", re.MULTILINE)
+"""A row of the table of clips in the credits: its name, and who speaks in which language."""
 MP3 = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "CONSTANT", "compression_level": 0.632}
 """64 kbit/s: libsndfile has 160 for 0 and 8 for 1."""
 
@@ -56,10 +58,12 @@ def make_page(report: Path, docs: Path, seconds: float, credits: str) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     text = HEAD.format(seconds=seconds)
+    speakers = dict(SPEAKER.findall(credits))
     rows = {(row.system, row.utterance): row for row in results.rows if row.status == "ok"}
     for clip in sorted({utterance for _, utterance in rows}):
         heads = ["system", " ", "kbit/s", *(metric["label"] for metric in results.metrics.values())]
-        text += f"## {clip}\n\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|\n"
+        title = f"Speaker {speakers[clip]}" if clip in speakers else clip
+        text += f"## {title}\n\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|\n"
         for system, info in {"reference": {"label": "original"}, **results.systems}.items():
             row = rows.get((system, clip))
             if system != "reference" and (row is None or info["text"] == "original"):

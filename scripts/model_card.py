@@ -83,7 +83,8 @@ def head(codec: Codec) -> str:
     tokens = f"{codec.token_rate:.4g} tokens a second of "
     if config.rates:
         tokens += f"{config.rates.lowest} to {config.rates.highest} bits ({codec.default_bits} by default)"
-        tokens = f"one set of weights for {config.rates}: {tokens}, {codec.bit_rate / 1000:.3g} kbit/s"
+        span = str(config.rates).partition(",")[0]
+        tokens = f"one set of weights for {span}: {tokens}, {codec.bit_rate / 1000:.3g} kbit/s"
     else:
         tokens += f"{codec.codebook_size} codes, {codec.bit_rate / 1000:.3g} kbit/s"
     lost = "trained to conceal lost tokens" if config.conceals else "not trained with lost tokens"

@@ -2,7 +2,7 @@
 
 Some are made from the program (commands, files, API), some lie beside what they describe (results, cards of models).
 Links between them are written as paths in the repository, so that they work there too; here they become links of the
-site. A link to a file that is no page becomes its path.
+site, and so does the path of a page in `backquotes`. A link to a file that is no page becomes its path.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COPIED = {
     "models/speech-3k.md": "sqcodec/models/speech-3k/CARD.md",
     "models/speech-1k.md": "sqcodec/models/speech-1k/CARD.md",
+    "models/speech-3k-v1.md": "sqcodec/models/speech-3k-v1/CARD.md",
     "results/codecs.md": "egs/mini/codec1/RESULTS.md",
     "results/quantizers.md": "egs/mini/quantizers/RESULTS.md",
     "results/language-model.md": "egs/mini/lm1/RESULTS.md",
@@ -47,6 +48,8 @@ API = {
 }  # fmt: skip
 """Page: its title and what of sqcodec is on it."""
 LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s#]+)(#[^)]*)?\)")
+SYSTEM = re.compile(r"speech-\dk(-v1)?( (@|at) [\d.]+( kbit/s)?)?|(Opus|Codec2|Lyra 2) [\d.]+")
+NAMED_PAGE = re.compile(r"(?<![`\[])`([\w./-]+\.md)`(?!`)")
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -73,6 +76,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     source = COPIED.get(uri, f"docs/{uri}")
     pages = {path: target for target, path in COPIED.items()}
 
+    def named_page(match: re.Match[str]) -> str:
+        path = match[1]
+        if path not in pages and not (path.startswith("docs/") and (ROOT / path).is_file()):
+            return match[0]
+        return f"[{match[0]}]({posixpath.relpath(path, posixpath.dirname(source))})"
+
     def site_link(match: re.Match[str]) -> str:
         label, target, anchor = match[1], match[2], match[3] or ""
         if re.match(r"\w+:", target):
@@ -88,7 +97,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
     if uri.startswith(("results/", "models/")):
         markdown = re.sub(" ([±↑↓]) ?", "\u00a0\\1\u00a0", markdown)  # wide tables are scrolled, not broken
-    return LINK.sub(site_link, markdown)
+        markdown = re.sub("(?<=[\\d.]) (?=to [+-])|(?<=to) (?=[+-])", "\u00a0", markdown)
+        markdown = re.sub(r"^\|.*", lambda row: SYSTEM.sub(unbroken, row[0]), markdown, flags=re.MULTILINE)
+    return LINK.sub(site_link, NAMED_PAGE.sub(named_page, markdown))
+
+
+def unbroken(match: re.Match[str]) -> str:
+    return match[0].replace(" ", "\u00a0").replace("-", "\u2011")
 
 
 def api_page(title: str, names: list[str]) -> str:

@@ -58,7 +58,7 @@ def test_a_card_is_one_command(nested: Codec, tmp_path, monkeypatch) -> None:
     runpy.run_path(str(SCRIPT), run_name="__main__")
     card = (model / "CARD.md").read_text(encoding="utf-8")
     for text in (
-        "1 to 2.667 kbit/s, 6 to 16 bits", "not trained with lost tokens", "30 ms of lookahead",
+        "for 1 to 2.667 kbit/s: ", "of 6 to 16 bits (", "not trained with lost tokens", "30 ms of lookahead",
         "6 clips of 6 speakers", "evaluate --manifest m.tsv --kbps",
         f"| {ADULT} | 2, 2 | nested @ 1 kbit/s | 2.00 ±", f"| {CHILD} | 2, 2 |", "|  |  | nested @ 2.5 kbit/s |",
         "| VCTK | 2, 2 |", "| Opus 6 | 6.00 |", "| nested @ 1 kbit/s | Opus 6 | -1.00 (-1.00 to -1.00) |", "mel 6",

@@ -41,5 +41,7 @@ def test_links_of_the_repository_become_links_of_the_site() -> None:
     assert rewritten("evaluate.md", "[a](../egs/mini/codec1/RESULTS.md#b)") == "[a](results/codecs.md#b)"
     assert rewritten("contributing.md", "[a](docs/tokens.md) [b](LICENSE)") == "[a](tokens.md) b (`LICENSE`)"
     assert rewritten("models/speech-3k.md", "[a](../../../docs/onnx.md)") == "[a](../onnx.md)"
-    for left in ("[a](nowhere.md)", "![a](../none.svg)", "[a](https://example.org/x.md)"):
+    assert rewritten("streaming.md", "see `benchmarks/RESULTS.md`") == "see [`benchmarks/RESULTS.md`](results/speed.md)"
+    assert rewritten("results/codecs.md", "`docs/parity.md`") == "[`docs/parity.md`](../parity.md)"
+    for left in ("[a](nowhere.md)", "`docs/nowhere.md`", "![a](../none.svg)", "[a](https://example.org/x.md)"):
         assert rewritten("results/codecs.md", left) == left

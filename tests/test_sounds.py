@@ -33,9 +33,10 @@ def test_a_page_is_made_of_an_evaluation(tmp_path: Path, speech: np.ndarray) -> 
     docs = tmp_path / "docs"
     (docs / "sounds").mkdir(parents=True)
     (docs / "sounds" / "old.mp3").touch()
-    size = make_page(tmp_path, docs, 1.0, "made by anna")
+    size = make_page(tmp_path, docs, 1.0, "| `talk.wav` | anna, Dutch | CC0 1.0 |\n\nmade by anna")
     page = (docs / "sounds.md").read_text()
     assert "| 5.80 | 0.876 |" in page and "the command" in page and "made by anna" in page
+    assert "## Speaker anna, Dutch\n" in page
     assert "failed" not in page and page.count("<audio") == 2
     assert sorted(path.name for path in (docs / "sounds").iterdir()) == ["talk-opus-6.mp3", "talk-reference.mp3"]
     assert size < 2 * 9000 and soundfile.info(docs / "sounds" / "talk-opus-6.mp3").duration >= 1

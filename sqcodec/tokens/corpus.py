@@ -1,5 +1,7 @@
 """A manifest to a folder of tokens.
 
+In the folder:
+
     DIR/data/part-00000.parquet ...   the tokens (formats/)
     DIR/shards/part-00000.json ...    what each holds and what was skipped
     DIR/tokens.json                   the model, the plan's digest, totals
