@@ -5,15 +5,21 @@
 A table says ``steps``, a ``recipe``, ``set`` for all of its variants, and for each ``variant`` its own ``set``, or
 another ``recipe``. Interrupted, the same command goes on; a run that ended is not repeated. Prints a table of the last
 validation, and leaves OUT/variants.svg, the curves.
+
+With ``--evaluate CLIPS`` it then scores what was trained (`sqcodec evaluate`) and prints a second table: variants whose
+names differ in ", seed N" only are one line: the mean over seeds, half of the 95 % interval over speakers behind ±, and
+the lowest and highest mean of a seed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import resource
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +28,13 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+import numpy as np
+
+from sqcodec.evaluation.statistics import bootstrap_mean
 from sqcodec.runs import read_metrics
 from sqcodec.training.picture import draw_runs
 
+SCORES = ("pesq_wb", "stoi", "mel", "onsets", "f0_cents", "vuv_error")
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"
 
 
@@ -55,6 +65,8 @@ def main() -> None:
     parser.add_argument("--init-from", metavar="FOLDER", help="start all of them from these weights")
     parser.add_argument("--threads", default="1")
     parser.add_argument("--cache", help="folder of the decoded corpus, as of sqcodec train")
+    parser.add_argument("--evaluate", type=Path, metavar="CLIPS", help="manifest of the clips to score at the end")
+    parser.add_argument("--kbps", help="rates to score at, with commas between; default: the trained one")
     parser.add_argument("--report-only", action="store_true")
     arguments = parser.parse_args()
     steps, variants = read_table(arguments.table)
@@ -63,7 +75,12 @@ def main() -> None:
         parser.error(f"no variant '{unknown}' in {arguments.table}. Choose of: {', '.join(variants)}")
     for name in [] if arguments.report_only else names:
         train(arguments.out / folder_name(name), variants[name], arguments.steps or steps, arguments)
-    report(arguments.out, list(variants))
+    found = report(arguments.out, list(variants))
+    if arguments.evaluate:
+        for folder in found.values():
+            evaluate(folder, arguments)
+        print()
+        scores(found)
 
 
 def folder_name(name: str) -> str:
@@ -90,8 +107,45 @@ def train(folder: Path, variant: Variant, steps: int, arguments: argparse.Namesp
     done.write_text(json.dumps(seconds))
 
 
-def report(out: Path, names: list[str]) -> None:
-    """The table on stdout, the curves as SVG."""
+def evaluate(folder: Path, arguments: argparse.Namespace) -> None:
+    command = [sys.executable, "-m", "sqcodec", "evaluate", "--data", str(arguments.evaluate)]
+    command += ["--jobs", arguments.threads]
+    command += ["--kbps", arguments.kbps] if arguments.kbps else []
+    command += ["--model", str(folder / "model"), "--out", str(folder / "report"), "--quiet"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def scores(found: dict[str, Path]) -> None:
+    """The table of evaluations on stdout."""
+    groups: dict[tuple[str, float], list[list[dict]]] = {}
+    metrics: dict[str, dict] = {}
+    for name, folder in found.items():
+        results = json.loads((folder / "report" / "results.json").read_text())
+        metrics = {key: value for key, value in results["metrics"].items() if key in SCORES}
+        for system, about in results["systems"].items():
+            rows = [row for row in results["rows"] if row["system"] == system and row["status"] == "ok"]
+            groups.setdefault((re.sub(", seed .*", "", name), about["bit_rate"] / 1000), []).append(rows)
+    print("| variant | kbit/s | seeds | " + " | ".join(about["label"] for about in metrics.values()) + " |")
+    print("|---" * (3 + len(metrics)) + "|")
+    for (group, kbps), runs in groups.items():
+        cells = []
+        for key, about in metrics.items():
+            means, clips = [], defaultdict(list)  # of each seed; of each speaker and clip, over seeds
+            for rows in runs:
+                scored = [row for row in rows if row["scores"].get(key) is not None]
+                means.append(np.mean([row["scores"][key] for row in scored]))
+                for row in scored:
+                    clips[row["speaker"], row["utterance"]].append(row["scores"][key])
+            over_speakers = bootstrap_mean([np.mean(values) for values in clips.values()], [name for name, _ in clips])
+            digits = about["digits"] + 1
+            spread = f", {min(means):.{digits}f} to {max(means):.{digits}f}" if len(means) > 1 else ""
+            half = (over_speakers.high - over_speakers.low) / 2
+            cells.append(f"{np.mean(means):.{digits}f} ± {half:.{digits}f}{spread}")
+        print(f"| {group} | {kbps:.2f} | {len(runs)} | " + " | ".join(cells) + " |")
+
+
+def report(out: Path, names: list[str]) -> dict[str, Path]:
+    """The table on stdout, the curves as SVG; the variants that have been trained."""
     found = {name: out / folder_name(name) for name in names}
     found = {name: folder for name, folder in found.items() if (folder / "seconds.json").exists()}
     print("| variant | steps | CPU minutes | training mel | PESQ-WB | STOI | perplexity | CVU |")
@@ -107,6 +161,7 @@ def report(out: Path, names: list[str]) -> None:
             f"| {last['validation_perplexity']:.0f} | {last['validation_cvu']:.3f} |"
         )
     draw_runs(found, out / "variants.svg")
+    return found
 
 
 if __name__ == "__main__":
