@@ -50,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the folder and serve it until Ctrl-C; exit status."""
-    from sqcodec.registry import list_models, user_models_dir
+    from sqcodec.registry import user_models_dir
 
     if not 0 <= arguments.port < 65536:
         raise ValueError(f"--port {arguments.port}: allowed are 0 to 65535.")
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"The page needs {RUNTIME}, which is not here yet: 'sqcodec demo --fetch' gets it with npm, once."
         )
     folder = Path(arguments.out) if arguments.out else cache / "page"
-    build_page(folder, arguments.model or [model.name for model in list_models() if model.shipped], runtime)
+    build_page(folder, arguments.model or shipped_models(), runtime)
     if arguments.out:
         print(folder / "index.html")
         return 0
@@ -82,6 +82,14 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         server.server_close()
     return 0
+
+
+def shipped_models() -> list[str]:
+    """Their names; the page opens with the first."""
+    from sqcodec.registry import DEFAULT_MODEL, list_models
+
+    names = [model.name for model in list_models() if model.shipped]
+    return sorted(names, key=lambda name: name != DEFAULT_MODEL)
 
 
 def fetch_runtime(folder: Path) -> None:
