@@ -150,6 +150,15 @@ class _Control:
             return
         self._seen = text
         try:
-            self._encoder.kbps = float(text)
+            rate = float(text)
+        except ValueError:
+            self._report(f"{text[:40]!r} is no number: allowed are {self._encoder.codec.config.rates}.")
+            return
+        try:
+            self._encoder.kbps = rate
         except ValueError as error:
-            print(printable(f"sqcodec: {self._path}: {error}"), file=sys.stderr, flush=True)
+            self._report(str(error))
+
+    def _report(self, problem: str) -> None:
+        text = f"sqcodec: {self._path}: {problem} The stream stays at {self._encoder.kbps:.4g} kbit/s."
+        print(printable(text), file=sys.stderr, flush=True)
