@@ -1,7 +1,7 @@
 // The page: a clip or live audio in, tokens, pictures and sound out. The codec itself runs in worker.js.
 
 import { readSqc, writeSqc } from "./container.js";
-import { drawSpectrogram, drawTokens, drawWaveform } from "./draw.js";
+import { drawSpectrogram, drawTokens, drawWaveform, peakOf } from "./draw.js";
 import { Predictor } from "./predictor.js";
 
 const find = (id) => document.getElementById(id);
@@ -203,11 +203,12 @@ function showClip() {
   find("original-pictures").hidden = !original;
   for (const button of find("heard").children) button.disabled = !original;
   if (!original) choose("heard", "decoded");
+  const peak = Math.max(peakOf(clip.decoded[0]), peakOf(clip.original?.[0] ?? []));
   if (original) {
-    drawWaveform(find("original-wave"), clip.original[0], "--other");
+    drawWaveform(find("original-wave"), clip.original[0], "--other", peak);
     drawSpectrogram(find("original-spectrogram"), clip.original[0]);
   }
-  drawWaveform(find("decoded-wave"), clip.decoded[0]);
+  drawWaveform(find("decoded-wave"), clip.decoded[0], "--accent", peak);
   drawSpectrogram(find("decoded-spectrogram"), clip.decoded[0]);
   drawTokens(find("tokens"), clip.tokens[0], about.levels, clip.bits);
   const count = clip.tokens[0].length;

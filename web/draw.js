@@ -11,13 +11,14 @@ function prepare(canvas) {
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** samples: [T] in [-1, 1]. */
-export function drawWaveform(canvas, samples, name = "--accent") {
+/** The largest of samples [T] in [-1, 1], and .05 at least: silence is drawn as a line. */
+export const peakOf = (samples) => samples.reduce((peak, sample) => Math.max(peak, Math.abs(sample)), 0.05);
+
+/** samples: [T]; peak: the value that fills the height. */
+export function drawWaveform(canvas, samples, name = "--accent", peak = peakOf(samples)) {
   const context = prepare(canvas);
   const { width, height } = canvas;
   context.fillStyle = colour(name);
-  let peak = 0.05;
-  for (const sample of samples) peak = Math.max(peak, Math.abs(sample));
   for (let x = 0; x < width; x++) {
     let [low, high] = [0, 0];
     const end = Math.floor(((x + 1) * samples.length) / width);
