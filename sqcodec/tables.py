@@ -129,10 +129,15 @@ def check_keys(values: Mapping[str, Any], known: Iterable[str], path: str = "", 
     known = list(known)
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
-            hint = f" Did you mean '{join(path, near[0])}'?" if near else ""
-            place = f" in {where}" if where else ""
-            raise ValueError(f"Unknown key '{join(path, name)}'{place}.{hint} Allowed: {', '.join(known)}.")
+            place, hint = f" in {where}" if where else "", nearest(str(name), known, cutoff=0.0, path=path)
+            raise ValueError(f"Unknown key '{join(path, name)}'{place}{hint}. Allowed: {', '.join(known)}.")
+
+
+def nearest(text: str, known: Iterable[str], cutoff: float = 0.6, path: str = "") -> str:
+    """" (did you mean 'train.steps'?)" for ``text`` that is none of the ``known`` names of ``path``; nothing where none
+    is near."""
+    found = difflib.get_close_matches(text, list(known), n=1, cutoff=cutoff)
+    return f" (did you mean '{join(path, found[0])}'?)" if found else ""
 
 
 def convert(value: Any, hint: Any, name: str, where: str = "") -> Any:
@@ -146,8 +151,7 @@ def convert(value: Any, hint: Any, name: str, where: str = "") -> Any:
         return value
     if origin is Literal:
         if type(value) is not str or value not in arguments:
-            near = difflib.get_close_matches(str(value), arguments, n=1, cutoff=0.6)
-            fail(name, value, "one of: " + ", ".join(arguments) + (f" (did you mean '{near[0]}'?)" if near else ""))
+            fail(name, value, f"one of: {', '.join(arguments)}{nearest(str(value), arguments)}")
         return value
     if origin in (list, tuple):
         return origin(_items(value, arguments[0], name, where))

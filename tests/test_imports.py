@@ -18,7 +18,6 @@ ALLOWED = {
     "audio": set(),
     "container": {"entropy"},
     "distributed": set(),
-    "sharding": {"distributed"},
     "runs": set(),
     "quantizers": {"config", "distributed"},
     "nn": {"config", "quantizers"},

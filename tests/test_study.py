@@ -132,7 +132,7 @@ def test_mistakes_in_a_study_are_named(study) -> None:
     text = study.read_text()
     for wrong, message in [
         (text.replace('rows = ["fsp", "vp", "none"]', 'rows = ["fps"]'), "Unknown row 'fps'"),
-        (text.replace("seeds = [0]", "seed = [0]", 1), "Did you mean 'stage.seeds'"),
+        (text.replace("seeds = [0]", "seed = [0]", 1), "did you mean 'stage.seeds'"),
         (text.replace('kind = "vp"', 'kind = "vq2"'), r"\[row.vp\].*quantizer.kind"),
         (text.replace('base = "base.toml"', ""), "no entry 'base'"),
     ]:

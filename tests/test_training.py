@@ -223,9 +223,9 @@ def test_every_recipe_for_a_corpus_has_tconv(path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("train.step=3", "Did you mean 'train.steps'"),
+        ("train.step=3", "did you mean 'train.steps'"),
         ("train.steps=many", "train.steps is 'many'"),
-        ("loos.mel=1", "Unknown key 'loos' in .*Did you mean 'loss'"),
+        ("loos.mel=1", "Unknown key 'loos' in .*did you mean 'loss'"),
         ("steps=3", "section.key=value"),
         ("model.hop=3", "Unknown key 'model.hop'"),
     ],

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,6 +42,8 @@ class Parser(argparse.ArgumentParser):
         found, left = super().parse_known_args(args, namespace)
         if self._subparsers is None:
             if left:
+                from sqcodec.tables import nearest
+
                 unknown = next((text for text in left if text.startswith("-")), left[0]).partition("=")[0]
                 self.error(f"unrecognized arguments: {' '.join(left)}{nearest(unknown, self._option_string_actions)}")
             found.usage = self.format_usage()
@@ -49,16 +51,11 @@ class Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
-            hint = nearest(str(value), map(str, action.choices))
-            raise argparse.ArgumentError(action, f"'{value}' is none of: {', '.join(map(str, action.choices))}{hint}")
+            from sqcodec.tables import nearest
 
-
-def nearest(text: str, known: Iterable[str]) -> str:
-    """" (did you mean 'encode'?)", or nothing."""
-    import difflib
-
-    found = difflib.get_close_matches(text, list(known), n=1, cutoff=0.6)
-    return f" (did you mean '{found[0]}'?)" if found else ""
+            choices = [str(choice) for choice in action.choices]
+            hint = nearest(str(value), choices)
+            raise argparse.ArgumentError(action, f"'{value}' is none of: {', '.join(choices)}{hint}")
 
 
 class Renamed(argparse.Action):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from sqcodec.tables import Length, Range, Table, check_keys, fail, field_types, join, parse
+from sqcodec.tables import Length, Range, Table, check_keys, fail, field_types, join, nearest, parse
 
 Share = Annotated[float, Range(0, 1)]
 Levels = Annotated[tuple[Annotated[int, Range(2, 2**24)], ...], Length(1, 64)]
@@ -77,9 +76,7 @@ class QuantizerConfig(Table):
         if kind not in list(cls.kinds):
             importlib.import_module("sqcodec.quantizers.compared")
         if kind not in list(cls.kinds):
-            near = difflib.get_close_matches(str(kind), cls.kinds, n=1, cutoff=0.6)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
-            fail(join(path, "kind"), kind, f"one of: {', '.join(cls.kinds)}{hint}")
+            fail(join(path, "kind"), kind, f"one of: {', '.join(cls.kinds)}{nearest(str(kind), cls.kinds)}")
         return cls.kinds[kind]
 
     @classmethod

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from sqcodec.files import beside
-from sqcodec.tables import read_toml
+from sqcodec.tables import nearest, read_toml
 
 
 def recipe_names() -> list[str]:
@@ -40,11 +39,9 @@ def installed_recipe(name: str | Path) -> Path:
     asked, known = str(name).removesuffix(".toml").removeprefix("recipes/"), recipe_names()
     if asked in known:
         return beside("recipes") / f"{asked}.toml"
-    near = difflib.get_close_matches(asked, known, n=1, cutoff=0.4)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
     raise FileNotFoundError(
-        f"No recipe '{name}': it is no file, and none that comes with the package has this name.{hint} "
-        "'sqcodec recipes' lists those."
+        f"No recipe '{name}': it is no file, and none that comes with the package has this name"
+        f"{nearest(asked, known, cutoff=0.4)}. 'sqcodec recipes' lists those."
     )
 
 

@@ -31,8 +31,8 @@ RECIPES = Path(__file__).parents[2] / "recipes"
     ("adversarial.objective=wgan", "adversarial.objective is 'wgan': it must be one of: lsgan, hinge"),
     ("adversarial.bands=[0, 2]", "adversarial.bands is .*each entry must be between 0 and 1"),
     ("vp.eta=0", "vp.eta is 0.0: it must be between"),
-    ("train.stps=3", "Unknown key 'train.stps' in .*Did you mean 'train.steps'"),
-    ("model.encoder.dept=3", "Unknown key 'model.encoder.dept' in .*Did you mean 'model.encoder.depth'"),
+    ("train.stps=3", "Unknown key 'train.stps' in .*did you mean 'train.steps'"),
+    ("model.encoder.dept=3", "Unknown key 'model.encoder.dept' in .*did you mean 'model.encoder.depth'"),
     ("model.encoder.depth=-1", "model.encoder.depth is -1"),
     ("train=3", "not of the form section.key=value"),
     ("train.steps.x=3", "train.steps is 8000: it must be a table to hold 'x'"),
@@ -55,7 +55,7 @@ def test_in_python_too() -> None:
 
 @pytest.mark.parametrize("setting,message", [
     ("steps=-1", "steps is -1"), ("dropout=2", "dropout is 2"), ("learning_rate=NaN", "learning_rate is nan"),
-    ("stps=3", "Did you mean 'steps'"), ("bfloat16=maybe", "bfloat16 is 'maybe': it must be true or false"),
+    ("stps=3", "did you mean 'steps'"), ("bfloat16=maybe", "bfloat16 is 'maybe': it must be true or false"),
 ])  # fmt: skip
 def test_of_a_language_model(setting: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip("transformers")

@@ -27,7 +27,7 @@ def test_they_are_found_by_name_anywhere(tmp_path: Path, monkeypatch: pytest.Mon
     assert load_recipe(find_recipe("base")) == load_recipe(find_recipe("recipes/base.toml"))
     (tmp_path / "base").write_text("")
     assert find_recipe("base") == Path("base")
-    with pytest.raises(FileNotFoundError, match="No recipe 'bsae'.*Did you mean 'base'.*sqcodec recipes"):
+    with pytest.raises(FileNotFoundError, match="No recipe 'bsae'.*did you mean 'base'.*sqcodec recipes"):
         find_recipe("bsae")
 
 

@@ -1,3 +1,0 @@
-"""The name of before of ``sqcodec.distributed``, for one version."""
-
-from sqcodec.distributed import *  # noqa: F403
