@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from sqcodec.config import FrameConfig, QuantizerConfig, WaveformConfig
+from sqcodec.evaluation.tables import markdown_table
 from sqcodec.lm.recipe import LMRecipe
 from sqcodec.study.plan import StudyFile
 from sqcodec.tables import Length, Range, Rising, Table, convert, field_types
@@ -142,8 +143,7 @@ def _notes(cls: type) -> dict[str, str]:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    cells = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells)
+    return "\n".join(markdown_table([[cell.replace("|", "\\|") for cell in row] for row in [head, *rows]]))
 
 
 def _join(*names: str) -> str:

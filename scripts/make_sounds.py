@@ -17,6 +17,7 @@ from pathlib import Path
 import soundfile
 
 from sqcodec.evaluation.results import Results
+from sqcodec.evaluation.tables import markdown_table
 from sqcodec.evaluation.work import clip_path
 
 HEAD = """# Sounds
@@ -61,9 +62,8 @@ def make_page(report: Path, docs: Path, seconds: float, credits: str) -> int:
     speakers = dict(SPEAKER.findall(credits))
     rows = {(row.system, row.utterance): row for row in results.rows if row.status == "ok"}
     for clip in sorted({utterance for _, utterance in rows}):
-        heads = ["system", " ", "kbit/s", *(metric["label"] for metric in results.metrics.values())]
+        table = [["system", " ", "kbit/s", *(metric["label"] for metric in results.metrics.values())]]
         title = f"Speaker {speakers[clip]}" if clip in speakers else clip
-        text += f"## {title}\n\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|\n"
         for system, info in {"reference": {"label": "original"}, **results.systems}.items():
             row = rows.get((system, clip))
             if system != "reference" and (row is None or info["text"] == "original"):
@@ -77,8 +77,8 @@ def make_page(report: Path, docs: Path, seconds: float, credits: str) -> int:
             samples, sample_rate = soundfile.read(clip_path(report, system, clip), frames=int(seconds * 16000))
             soundfile.write(folder / name, samples, sample_rate, **MP3)
             player = f'<audio controls preload="none" data-clip="{clip}" src="sounds/{name}"></audio>'
-            text += f"| {info['label']} | {player} | {rate} | {' | '.join(scores)} |\n"
-        text += "\n"
+            table.append([info["label"], player, rate, *scores])
+        text += "\n".join([f"## {title}\n", *markdown_table(table), "", ""])
     (docs / "sounds.md").write_text(f"{text}{credits}{TAIL.format(command=results.command)}{SCRIPT}", encoding="utf-8")
     return sum(path.stat().st_size for path in folder.iterdir())
 

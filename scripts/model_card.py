@@ -12,7 +12,6 @@ and in a card that does not exist the script makes a place for it.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections import defaultdict
 from dataclasses import replace
@@ -25,6 +24,7 @@ from sqcodec.evaluation.results import Results, Row
 from sqcodec.evaluation.summary import break_down, compare
 from sqcodec.evaluation.tables import cell, heading, how_averaged, main_table, markdown_table
 from sqcodec.files import write_atomically
+from sqcodec.runs import read_metrics
 from sqcodec.training.objective import Objective
 from sqcodec.training.recipe import Recipe, load_run_recipe
 
@@ -167,7 +167,7 @@ def network(codec: Codec) -> str:
 def phase(run: Path, recipe: Recipe) -> str:
     """One run: how long, on what, and where it ended."""
     train = recipe.train
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = read_metrics(run)
     steps = max((row["step"] for row in rows), default=0)
     heard = recipe.data.batch_size * recipe.data.segment_seconds / 3600
     intervals = [row[key] for row in rows for key in ("speed", "audio_seconds_per_second") if key in row]

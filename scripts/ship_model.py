@@ -17,9 +17,8 @@ from pathlib import Path
 import safetensors.torch
 import tomli_w
 import torch
-from torch import Tensor
 
-from sqcodec.checkpoint import CONFIG_NAME, load_model, save_model
+from sqcodec.checkpoint import CONFIG_NAME, halved, load_model, save_model
 from sqcodec.entropy import PREDICTOR_NAME, Predictor
 from sqcodec.files import write_atomically
 from sqcodec.identity import hash_file
@@ -61,10 +60,6 @@ def main() -> None:
     index = read_index() | {arguments.name: entry}
     write_atomically(SHIPPED_DIR / "index.toml", tomli_w.dumps(dict(sorted(index.items()))).encode("utf-8"))
     print(f"{folder}: {size:.1f} MiB, hash {model_hash}")
-
-
-def halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
 def ship_predictor(source: Path, folder: Path) -> None:

@@ -83,6 +83,11 @@ def load_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor], dict
     return config, tensors, metadata
 
 
+def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as models ship: floating point as fp16."""
+    return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
 def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
     """Raises ValueError that names the first tensor with NaN or infinity."""
     for name, tensor in tensors.items():

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sqcodec import hub, registry
 from sqcodec.audio import check_rate, load, resample
-from sqcodec.checkpoint import load_model, load_weights, save_model
+from sqcodec.checkpoint import halved, load_model, load_weights, save_model
 from sqcodec.config import ModelConfig
 from sqcodec.entropy import PREDICTOR_NAME, Predictor
 from sqcodec.identity import hash_model, is_same
@@ -113,7 +113,7 @@ class Codec:
         """
         with tempfile.TemporaryDirectory() as temporary:
             folder, tensors = Path(temporary), self.network.state_dict()
-            halves = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+            halves = halved(tensors)
             if all(torch.equal(halves[name].to(value.dtype), value) for name, value in tensors.items()):
                 tensors = halves  # as models ship, half the size and the same hash
             save_model(folder, self.config.changed(name=self.name), tensors)

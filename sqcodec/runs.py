@@ -1,5 +1,4 @@
-"""A run folder, for every trainer: one trainer at a time, a checked state and the one before it, metrics,
-schedule, signals."""
+"""A run folder, for every trainer: one trainer at a time, a checked state and the one before it, metrics, signals."""
 
 from __future__ import annotations
 
@@ -7,7 +6,6 @@ import contextlib
 import errno
 import json
 import logging
-import math
 import os
 import pickle
 import signal
@@ -190,12 +188,6 @@ def _row(line: str) -> dict[str, Any] | None:
     except json.JSONDecodeError:
         return None
     return row if isinstance(row, dict) and "step" in row else None
-
-
-def half_cosine(start: float, end: float, progress: float) -> float:
-    """A schedule from ``start`` at progress 0 to ``end`` at 1, flat at both ends."""
-    rest = 0.5 * (1.0 + math.cos(math.pi * min(1.0, max(0.0, progress))))
-    return end + (start - end) * rest
 
 
 # ---- signals

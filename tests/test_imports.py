@@ -19,6 +19,7 @@ ALLOWED = {
     "container": {"entropy"},
     "distributed": set(),
     "runs": set(),
+    "schedule": set(),
     "quantizers": {"config", "distributed"},
     "nn": {"config", "quantizers"},
     "losses": {"config", "distributed"},
@@ -29,13 +30,13 @@ ALLOWED = {
     "hub": {"config", "checkpoint", "compat", "entropy"},
     "compat": {"config", "checkpoint", "nn", "hub"},
     "registry": {"config", "checkpoint", "identity"},
-    "entropy": {"config"},
+    "entropy": {"config", "schedule"},
     "codec": {"config", "entropy", "hub", "identity", "audio", "nn", "quantizers", "registry", "checkpoint"},
     "streaming": {"nn", "checkpoint", "codec"},
     "export": {"nn", "quantizers", "codec"},
     "training": {
         "config", "nn", "quantizers", "losses", "discriminators", "data", "checkpoint", "registry", "runs",
-        "distributed", "identity", "evaluation",
+        "distributed", "identity", "evaluation", "schedule",
     },
     "study": {"config", "data", "evaluation", "nn", "quantizers", "training"},
     "tokens": {
@@ -44,7 +45,7 @@ ALLOWED = {
     },
     "vocabulary": set(),
     "hf": {"config", "nn", "codec"},
-    "lm": {"runs", "data", "quantizers", "tokens", "vocabulary", "codec", "audio", "checkpoint"},
+    "lm": {"runs", "schedule", "data", "quantizers", "tokens", "vocabulary", "codec", "audio", "checkpoint"},
     "evaluation": {
         "config", "audio", "container", "entropy", "nn", "quantizers", "registry", "checkpoint", "codec", "data", "",
     },

@@ -137,10 +137,9 @@ def build_page(folder: Path, models: list[str], runtime: Path) -> None:
         if not _is_current(target / "model.json", codec.weights_hash):
             print(f"preparing {codec.name} ...", file=sys.stderr)
             export_onnx(codec, target)
-        predictor = codec.folder and codec.folder / PREDICTOR_NAME
         (target / PREDICTOR_NAME).unlink(missing_ok=True)
-        if predictor and predictor.is_file():
-            shutil.copyfile(predictor, target / PREDICTOR_NAME)
+        if codec.has_predictor:
+            codec.predictor.save(target / PREDICTOR_NAME)
     write_atomically(folder / "models" / "index.json", json.dumps(names))
 
 

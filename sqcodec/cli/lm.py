@@ -143,14 +143,16 @@ def run_judge(arguments: argparse.Namespace) -> int:
     import json
 
     from sqcodec.evaluation.judges import judge_folder
+    from sqcodec.evaluation.tables import markdown_table
 
     rows = {folder: judge_folder(folder) for folder in arguments.folders}
     if arguments.json:
         print(json.dumps(rows))
         return 0
     names = [name for name in next(iter(rows.values())) if name != "clips" and not name.endswith("_interval")]
-    print("| " + " | ".join(["folder", "clips", *names]) + " |\n" + "|---" * (len(names) + 2) + "|")
+    table = [["folder", "clips", *names]]
     for folder, row in rows.items():
         cells = [f"{row[name]:.2f} ± {row[f'{name}_interval']:.2f}" for name in names]
-        print("| " + " | ".join([folder, f"{row['clips']:.0f}", *cells]) + " |")
+        table.append([folder, f"{row['clips']:.0f}", *cells])
+    print("\n".join(markdown_table(table)))
     return 0

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sqcodec.schedule import half_cosine
+
 from .blocks import PIECE
 from .predictor import ACTIVATION_BITS, HIGHEST_ACTIVATION, WEIGHT_BITS, Predictor, Runner
 from .symbols import split
@@ -147,7 +149,7 @@ def train_predictor(
         share = max(step / settings.steps, (time.perf_counter() - began) / (60 * settings.minutes))
         if share >= 1:
             break
-        rate = settings.rate * min(1.0, 20 * (share + 1 / settings.steps)) * 0.5 * (1 + math.cos(math.pi * share))
+        rate = settings.rate * min(1.0, 20 * (share + 1 / settings.steps)) * half_cosine(1.0, 0.0, share)
         optimizer.param_groups[0]["lr"] = rate
         symbols, counts, weights, goes_on = next(batches)
         nats, state = network(symbols, counts, state * goes_on)

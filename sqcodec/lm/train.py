@@ -27,12 +27,12 @@ from sqcodec.runs import (
     Interruption,
     add_metrics,
     cut_metrics,
-    half_cosine,
     has_metrics,
     load_state,
     save_state,
     trainer_lock,
 )
+from sqcodec.schedule import half_cosine
 from sqcodec.tokens.dataset import TokenDataset
 from sqcodec.tokens.ngrams import score_orders
 

@@ -84,7 +84,7 @@ def numbers(codec: Codec, tokens: np.ndarray, bits: int | None = None) -> np.nda
     quantizer = codec.network.quantizer
     if isinstance(quantizer, NestedFSP):
         indices = torch.from_numpy(np.int64(tokens)).to(codec.device)
-        digits = quantizer.split(indices, quantizer.default if bits is None else bits).long().cpu().numpy()
+        digits = quantizer.split(indices, quantizer.checked_bits(bits)).long().cpu().numpy()
     elif levels:
         digits = split_tokens(tokens, levels)
     hot = [np.eye(count)[digits[:, place]] for place, count in enumerate(levels) if count <= MOST_DIGITS]
@@ -95,7 +95,7 @@ def dimension_levels(codec: Codec, bits: int | None = None) -> tuple[int, ...]:
     """Levels of each dimension of the quantizer; none of a codebook."""
     quantizer = codec.network.quantizer
     if isinstance(quantizer, NestedFSP):
-        return tuple(2**n for n in bits_by_dimension(quantizer.default if bits is None else bits, quantizer.dim))
+        return tuple(2**n for n in bits_by_dimension(quantizer.checked_bits(bits), quantizer.dim))
     return tuple(codec.levels or ())
 
 

@@ -18,6 +18,7 @@ from sqcodec.codec import Codec
 from sqcodec.data.manifest import Clip, read_manifest
 from sqcodec.entropy.blocks import needed_symbols
 from sqcodec.entropy.train import coded_bits
+from sqcodec.evaluation.tables import markdown_table
 from sqcodec.tokens.ngrams import Orders, score_orders
 from sqcodec.tokens.probe import SECONDS, SpeakerProbe, probe_speakers
 from sqcodec.tokens.stability import Stability, measure_stability
@@ -167,9 +168,8 @@ def quality_table(found: Sequence[Quality]) -> str:
     rows["speaker recognised from 3 s by a linear probe (chance)"] = [_told(q.speaker) for q in found]
     if any(q.words for q in found):
         rows |= _word_rows(found)
-    lines = ["| | " + " | ".join(q.model for q in found) + " |", "|---" * (len(found) + 1) + "|"]
-    lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
-    return "\n".join(lines) + "\n"
+    table = [["", *(q.model for q in found)], *([name, *cells] for name, cells in rows.items())]
+    return "\n".join(markdown_table(table)) + "\n"
 
 
 def _told(probe: SpeakerProbe | None) -> str:

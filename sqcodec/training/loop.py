@@ -118,7 +118,7 @@ class Trainer:
         self.tracker = Tracker(self.folder, train.steps, train.tensorboard, speaks=self.rank == 0)
         self.step = self.saved_step = 0
         self.scores_start = False
-        self.spent, self.began = 0.0, time.monotonic()  # s, over all resumptions
+        self.spent = self.began = 0.0  # s: over all resumptions, by `train.minutes`; when the clock was last read
         count = sum(p.numel() for p in self.network.parameters())
         log.info("%.2f M parameters, %.2f h of speech", count / 1e6, self.sampler.seconds / 3600)
 
@@ -160,7 +160,7 @@ class Trainer:
         if state.get("corpus", self.sampler.digest) != self.sampler.digest:
             self._corpus_changed()
         self._load(state)
-        self.spent, self.began = state.get("seconds", 0.0), time.monotonic()
+        self.spent = state.get("seconds", 0.0)
         log.info("resumed at step %d", self.step)
         return True
 
@@ -293,7 +293,8 @@ class Trainer:
                 continue
             self.tracker.add(row)
             self.step += 1
-            self._look_at_the_clock()
+            if train.minutes:
+                self._look_at_the_clock()
             if self.step % train.log_every == 0:
                 self._log(audio)
             asked = self._asked_to_end(interruption)

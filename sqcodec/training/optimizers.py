@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from sqcodec.runs import half_cosine
+from sqcodec.schedule import half_cosine
 from sqcodec.training.recipe import TrainRecipe
 
 BACKBONE = ("encoder.", "decoder.", "split.", "join.", "trend_front.project")

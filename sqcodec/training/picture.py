@@ -19,9 +19,10 @@ SHOWN = (
 def draw_runs(runs: Mapping[str, Path], path: Path) -> None:
     """Draws run folders, by name, as an SVG file: three plots over the step. ImportError without matplotlib."""
     figure, axes = plots.figure(len(SHOWN))
+    found = {name: read_metrics(folder) for name, folder in runs.items()}
     for axis, (key, label) in zip(axes, SHOWN, strict=True):
-        for number, (name, folder) in enumerate(runs.items()):
-            points = [(row["step"], row[key]) for row in read_metrics(folder) if key in row]
+        for number, (name, rows) in enumerate(found.items()):
+            points = [(row["step"], row[key]) for row in rows if key in row]
             if points:
                 marker = "" if len(points) > 1 else "."
                 axis.plot(*zip(*points, strict=True), linewidth=1, marker=marker, label=name, **plots.look(number))
