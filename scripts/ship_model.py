@@ -18,11 +18,12 @@ import safetensors.torch
 import tomli_w
 import torch
 
-from sqcodec.checkpoint import CONFIG_NAME, halved, load_model, save_model
+from sqcodec.checkpoint import halved, load_model, save_model
+from sqcodec.config import CONFIG_NAME, SHIPPED_DIR
 from sqcodec.entropy import PREDICTOR_NAME, Predictor
 from sqcodec.files import write_atomically
 from sqcodec.identity import hash_file
-from sqcodec.registry import SHIPPED_DIR, find_model, read_index
+from sqcodec.registry import find_model, read_index
 from sqcodec.training.adversary import FOLDER, WEIGHTS_NAME, discriminator_config
 from sqcodec.training.recipe import AdversarialRecipe
 

@@ -15,15 +15,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from sqcodec.config import ModelConfig
+from sqcodec.config import CONFIG_NAME, SHIPPED_DIR, WEIGHTS_NAME, ModelConfig
 from sqcodec.files import write_atomically
 from sqcodec.identity import hash_model
 from sqcodec.nn.fitting import Stored, check_fit, compare
 
-WEIGHTS_NAME = "model.safetensors"
-CONFIG_NAME = "config.toml"
-
-SHIPPED_DIR = Path(__file__).resolve().parent / "models"
 MOST_HEADER_BYTES, MOST_CONFIG_BYTES = 2**22, 2**18
 DTYPES = {
     "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,

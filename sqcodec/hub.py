@@ -12,9 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqcodec.checkpoint import CONFIG_NAME, WEIGHTS_NAME
 from sqcodec.compat import PARTS
-from sqcodec.config import published_names
+from sqcodec.config import CONFIG_NAME, WEIGHTS_NAME, published_names
 from sqcodec.entropy import PREDICTOR_NAME
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

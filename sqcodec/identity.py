@@ -10,13 +10,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from sqcodec.config import ModelConfig
 from sqcodec.tables import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SHORTEST = 16
 """Hex digits of a hash that are kept in a code file: the fewest that name a model."""
@@ -28,6 +28,8 @@ def hash_model(config: ModelConfig, tensors: Mapping[str, Tensor]) -> str:
     Floating tensors count as the float32 that they are loaded as: a copy in another dtype that holds the same values
     is the same model.
     """
+    import torch
+
     digest = hashlib.sha256(canonical_settings(config).encode("ascii") + b"\n")
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu()

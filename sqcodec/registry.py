@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqcodec.checkpoint import CONFIG_NAME, SHIPPED_DIR, WEIGHTS_NAME, hash_folder
-from sqcodec.config import ModelConfig, published_names
+from sqcodec.config import CONFIG_NAME, SHIPPED_DIR, WEIGHTS_NAME, ModelConfig, published_names
 from sqcodec.identity import hash_file, is_same
 from sqcodec.rates import BitRates
 from sqcodec.tables import read_toml
@@ -102,6 +101,8 @@ def find_by_hash(hash: str) -> Path | None:
 def hashes(folder: Path, hash: str = "") -> tuple[str, ...]:
     """All that files may call a model by: its hash (``hash``, where it is known already); the sha256 of its weights
     file, which older files carry; what models/index.toml lists."""
+    from sqcodec.checkpoint import hash_folder  # torch, which no other function here needs
+
     hash = hash or hash_folder(folder)
     entries = [entry for entry in read_index().values() if entry["hash"] == hash]
     return (hash, hash_file(folder / WEIGHTS_NAME), *(former for entry in entries for former in entry["also"]))

@@ -31,3 +31,12 @@ def test_encoding_does_not_import_the_compiler(speech: np.ndarray, tmp_path: Pat
     soundfile.write(tmp_path / "in.wav", speech[:32000], 16000)
     found = modules_after("encode", str(tmp_path / "in.wav"), str(tmp_path / "out.sqc"), "-q")
     assert "torch" in found and not found & {"torch._dynamo", "sympy", "transformers", "scipy", "librosa"}
+
+
+def test_listing_and_cutting_import_no_torch(tmp_path: Path) -> None:
+    vectors = Path(__file__).parent / "vectors" / "files"
+    assert "torch" not in modules_after("models")
+    assert "torch" not in modules_after("info", *map(str, sorted(vectors.glob("speech-*.sqc"))))
+    cut = tmp_path / "cut.sqc"
+    assert "torch" not in modules_after("cut", str(vectors / "speech-3k-24bits-compact.sqc"), str(cut), "--bits", "9")
+    assert cut.read_bytes() == (vectors / "speech-3k-9bits-compact.sqc").read_bytes()

@@ -1,4 +1,4 @@
-"""`sqcodec cut`: code files to fewer bits. Reads no model and no torch, unless they are compact."""
+"""`sqcodec cut`: code files to fewer bits, without the network and torch; compact ones need the model's predictor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "cut",
         help=".sqc files to a lower bit rate, without the model",
         description="Cut the tokens of .sqc files to fewer bits: the same files, bit for bit, as coding at that rate "
-        "gives. For models with several rates (`sqcodec models`); needs no model and takes no time.",
+        "gives. For models with several rates (`sqcodec models`). Takes a moment and needs no model; of compact files, "
+        "its predictor.",
         epilog="examples:\n  sqcodec cut in.sqc out.sqc --kbps 1.5\n  sqcodec cut codes/ --out small/ --bits 12\n"
         "  sqcodec cut in.sqc - --kbps 1.5 | sqcodec decode - out.wav",
     )

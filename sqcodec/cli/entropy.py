@@ -71,9 +71,8 @@ def run_train(arguments: argparse.Namespace) -> int:
     import numpy as np
     import torch
 
-    from sqcodec.checkpoint import CONFIG_NAME
     from sqcodec.codec import Codec
-    from sqcodec.config import ModelConfig
+    from sqcodec.config import CONFIG_NAME, ModelConfig
     from sqcodec.data.manifest import chosen_names, enough_speakers
     from sqcodec.entropy import PREDICTOR_NAME
     from sqcodec.entropy.symbols import alphabets_of
@@ -124,8 +123,7 @@ def run_train(arguments: argparse.Namespace) -> int:
 def run_measure(arguments: argparse.Namespace) -> int:
     import json
 
-    from sqcodec.checkpoint import CONFIG_NAME
-    from sqcodec.config import ModelConfig
+    from sqcodec.config import CONFIG_NAME, ModelConfig
     from sqcodec.entropy import PREDICTOR_NAME, Predictor
     from sqcodec.registry import find_model
 

@@ -98,8 +98,7 @@ def _at_rates(models: list[str], kbps: str) -> list[str]:
     """Models, those with several rates as 'MODEL:KBPS' for each rate of the list. UsageError where none has."""
     if not kbps:
         return models
-    from sqcodec.checkpoint import CONFIG_NAME
-    from sqcodec.config import ModelConfig
+    from sqcodec.config import CONFIG_NAME, ModelConfig
     from sqcodec.registry import find_model
 
     try:

@@ -43,11 +43,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Convert and store; exit status."""
     from sqcodec import checkpoint, registry
+    from sqcodec.config import SHIPPED_DIR
 
     name = arguments.name
     if not registry.NAME.fullmatch(name):
         raise UsageError(f"--as {name!r}: use letters, digits, '.', '_' and '-', 64 at most")
-    if (registry.SHIPPED_DIR / name).is_dir():
+    if (SHIPPED_DIR / name).is_dir():
         raise ValueError(f"{name!r} is a model of the package; give the import another name")
     folder = registry.user_models_dir() / name
     if folder.exists() and not arguments.force:
@@ -69,13 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
 def _read(arguments: argparse.Namespace) -> tuple[ModelConfig, dict[str, Tensor], dict[str, str], list[Path]]:
     """Configuration, tensors, metadata, and what else belongs to the model: its discriminators and predictor."""
     from sqcodec import checkpoint, compat
+    from sqcodec.config import WEIGHTS_NAME
     from sqcodec.entropy import PREDICTOR_NAME
 
     source: str | list[str] = arguments.source if len(arguments.source) > 1 else arguments.source[0]
     config_path = arguments.config
     if isinstance(source, str):
         for folder in (Path(source), Path(source) / "model"):
-            if (folder / checkpoint.WEIGHTS_NAME).is_file():
+            if (folder / WEIGHTS_NAME).is_file():
                 if config_path:
                     raise UsageError("--config is for published models: this folder has its own configuration")
                 beside = [place / "discriminator" for place in (folder, Path(source))]

@@ -8,7 +8,7 @@ earlier versions describe the same networks as before.
 from __future__ import annotations
 
 from sqcodec.config.frame import FrameConfig, FrameDecoder, FrameEncoder, FrameTransformer
-from sqcodec.config.model import ModelConfig
+from sqcodec.config.model import CONFIG_NAME, SHIPPED_DIR, WEIGHTS_NAME, ModelConfig
 from sqcodec.config.published import published_config, published_names
 from sqcodec.config.quantizer import (
     FSPConfig,
@@ -22,6 +22,9 @@ from sqcodec.config.quantizer import (
 from sqcodec.config.waveform import DecoderConfig, EncoderConfig, TransformerConfig, UnitConfig, WaveformConfig
 
 __all__ = [
+    "CONFIG_NAME",
+    "SHIPPED_DIR",
+    "WEIGHTS_NAME",
     "DecoderConfig",
     "EncoderConfig",
     "FSPConfig",

@@ -14,6 +14,11 @@ from sqcodec.config.quantizer import FSPConfig, QuantizerConfig
 from sqcodec.rates import BitRates, bit_groups
 from sqcodec.tables import Range, Table, overlay, parse, parse_toml, read_toml
 
+CONFIG_NAME, WEIGHTS_NAME = "config.toml", "model.safetensors"
+"""The files of a model folder."""
+SHIPPED_DIR = Path(__file__).resolve().parents[1] / "models"
+"""Folders of the models that come with the package."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Table):

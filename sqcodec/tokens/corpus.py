@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sqcodec import registry
-from sqcodec.checkpoint import CONFIG_NAME, hash_folder
+from sqcodec.checkpoint import hash_folder
 from sqcodec.codec import Precision
-from sqcodec.config import ModelConfig
+from sqcodec.config import CONFIG_NAME, ModelConfig
 from sqcodec.data.manifest import read_manifest
 from sqcodec.files import remove_partial, write_atomically
 from sqcodec.tokens.card import dataset_card

@@ -16,7 +16,8 @@ import tomli_w
 import torch
 from torch import Tensor, nn
 
-from sqcodec.checkpoint import CONFIG_NAME, load_weights
+from sqcodec.checkpoint import load_weights
+from sqcodec.config import CONFIG_NAME
 from sqcodec.discriminators import DiscriminatorConfig, Discriminators
 from sqcodec.distributed import world, wrap
 from sqcodec.files import write_atomically

@@ -21,8 +21,17 @@ from cli_helpers import tiny_config as cli_config
 
 import sqcodec
 from sqcodec import compat, container, registry
-from sqcodec.checkpoint import CONFIG_NAME, WEIGHTS_NAME, load_model, save_model
-from sqcodec.config import FrameConfig, ModelConfig, WaveformConfig, published_config, published_names, quantizer_config
+from sqcodec.checkpoint import load_model, save_model
+from sqcodec.config import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    FrameConfig,
+    ModelConfig,
+    WaveformConfig,
+    published_config,
+    published_names,
+    quantizer_config,
+)
 from sqcodec.nn import build_network
 from sqcodec.nn.fitting import outline
 

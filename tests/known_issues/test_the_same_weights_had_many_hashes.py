@@ -13,9 +13,16 @@ import torch
 
 import sqcodec
 from sqcodec import cli, container, registry
-from sqcodec.checkpoint import CONFIG_NAME, WEIGHTS_NAME, hash_folder, load_model, save_model
+from sqcodec.checkpoint import hash_folder, load_model, save_model
 from sqcodec.cli.token_stream import TokenFormat
-from sqcodec.config import FrameConfig, ModelConfig, WaveformConfig, published_config
+from sqcodec.config import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    FrameConfig,
+    ModelConfig,
+    WaveformConfig,
+    published_config,
+)
 from sqcodec.identity import canonical_settings, hash_file, hash_model
 from sqcodec.nn import build_network
 from sqcodec.streaming import StreamEncoder
