@@ -318,10 +318,7 @@ class Codec:
         """Several recordings of any lengths, coded together: for each [T] the int64 tokens [N] of ``encode``."""
         bits = self.config.pick_bits(bits, kbps)
         arrays = [self._prepared(item, sample_rate) for item in items]
-        for array in arrays:
-            if array.shape[0] != 1:
-                raise ValueError(f"An item has shape {list(array.shape)}: each must be one channel, [T].")
-        return self.coder.encode_items(arrays, bits)
+        return self.coder.encode_items(_one_channel(arrays, "T"), bits)
 
     @torch.inference_mode()
     def decode_batch(
@@ -343,10 +340,8 @@ class Codec:
         bits = self.config.pick_bits(bits, kbps)
         if lost is not None and len(lost) != len(items):
             raise ValueError(f"There are {len(lost)} masks of lost tokens for {len(items)} items.")
-        arrays = [self._marked(item, None if lost is None else lost[i]) for i, item in enumerate(items)]
-        for array in arrays:
-            if array.shape[0] != 1:
-                raise ValueError(f"An item has shape {list(array.shape)}: each must be one channel, [N].")
+        masks: Sequence[Samples | None] = [None] * len(items) if lost is None else lost
+        arrays = _one_channel([self._marked(item, mask) for item, mask in zip(items, masks, strict=True)], "N")
         if lengths is None:
             wanted = [self._all_carried(array) for array in arrays]
         else:
@@ -402,16 +397,14 @@ class Codec:
         """Tokens [B, N] with ``LOST`` in the place of those that are."""
         if lost is None:
             return _to_tokens(tokens)
-        mask = lost.detach().cpu().numpy() if isinstance(lost, Tensor) else np.asarray(lost)
-        shape = tokens.shape if isinstance(tokens, Tensor) else np.shape(tokens)
-        if mask.dtype != bool or mask.shape not in (tuple(shape), tuple(shape[-1:])):
+        mask, array = to_numpy(lost), to_numpy(tokens)
+        if mask.dtype != bool or mask.shape not in (array.shape, array.shape[-1:]):
             raise ValueError(
                 f"lost is {mask.dtype} of shape {list(mask.shape)}: true or false for each of the tokens, "
-                f"{list(shape)}, is needed."
+                f"{list(array.shape)}, is needed."
             )
         if self.coder.decoder is None:
             raise ValueError(f"Model {self.name!r} conceals no lost tokens: it cannot stream. Leave lost out.")
-        array = tokens.detach().cpu().numpy() if isinstance(tokens, Tensor) else np.asarray(tokens)
         known = _to_tokens(np.where(mask, np.zeros_like(array), array)).astype(np.int64)
         return np.where(mask, LOST, known)
 
@@ -425,7 +418,6 @@ class Codec:
         return carried
 
 
-
 def pick_device(device: str | torch.device) -> torch.device:
     """The device of that name; "auto" is the GPU where PyTorch finds one, else the CPU."""
     if device == "auto":
@@ -433,8 +425,21 @@ def pick_device(device: str | torch.device) -> torch.device:
     return torch.device(device)
 
 
+def to_numpy(values: Samples) -> np.ndarray:
+    """Of a tensor on any device, or of what numpy takes."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def _one_channel(arrays: list[np.ndarray], letter: str) -> list[np.ndarray]:
+    """The same. Raises ValueError unless each is [1, X]."""
+    for array in arrays:
+        if array.shape[0] != 1:
+            raise ValueError(f"An item has shape {list(array.shape)}: each must be one channel, [{letter}].")
+    return arrays
+
+
 def _to_tokens(tokens: Samples) -> np.ndarray:
-    array = tokens.detach().cpu().numpy() if isinstance(tokens, Tensor) else np.asarray(tokens)
+    array = to_numpy(tokens)
     array = array[None] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape[1] == 0:
         raise ValueError(f"Tokens have shape {list(array.shape)}: [N] or [B, N] with at least one is needed.")
@@ -442,7 +447,7 @@ def _to_tokens(tokens: Samples) -> np.ndarray:
 
 
 def _to_float(samples: Samples) -> np.ndarray:
-    array = samples.detach().cpu().numpy() if isinstance(samples, Tensor) else np.asarray(samples)
+    array = to_numpy(samples)
     if array.dtype == np.int16:
         array = array.astype(np.float32) / 32768.0
     if not np.issubdtype(array.dtype, np.floating):

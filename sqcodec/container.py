@@ -9,6 +9,7 @@ Letters: C channels, N tokens per channel, K codebook size.
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -381,7 +382,7 @@ def _load_header(data: bytes) -> tuple[CodeHeader, int]:
     if num_levels > 63:
         raise ContainerError(f"{num_levels} levels; at most 63 fit a codebook of 2**63")
     levels = tuple(fields.varint() for _ in range(num_levels)) or None
-    codebook_size = _product(levels) if levels else fields.varint()
+    codebook_size = math.prod(levels) if levels else fields.varint()
     weights_hash = fields.take(HASH_BYTES).hex()
     try:
         model = fields.take(fields.varint()).decode()
@@ -413,13 +414,12 @@ def _check(header: CodeHeader) -> None:
         if not 1 <= value <= maximum:
             raise ContainerError(f"{name} is {value}; allowed are 1 to {maximum}")
     if header.levels is not None:
-        if not header.levels or min(header.levels) < 2 or _product(header.levels) != header.codebook_size:
+        if not header.levels or min(header.levels) < 2 or math.prod(map(int, header.levels)) != header.codebook_size:
             raise ContainerError(
                 f"levels {list(header.levels)} must each be 2 or more, with the codebook size "
                 f"{header.codebook_size} as their product"
             )
-    if not 2 <= header.codebook_size <= MAX_CODEBOOK_SIZE:
-        raise ContainerError(f"codebook size {header.codebook_size}; allowed are 2 to 2**63")
+    _check_codebook_size(header.codebook_size)
     if header.bits_range is not None:
         low, high = header.bits_range
         if header.levels is not None or not 1 <= low <= high <= MAX_BITS:
@@ -462,13 +462,6 @@ class _Fields:
                     break
                 return value
         raise ContainerError("a number in the header is not a canonical LEB128 of at most 64 bits")
-
-
-def _product(values: Sequence[int]) -> int:
-    product = 1
-    for value in values:
-        product *= int(value)
-    return product
 
 
 def _crc(data: bytes | memoryview) -> bytes:

@@ -22,7 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from sqcodec.codec import Codec, Samples, check_samples, check_tokens
+from sqcodec.codec import Codec, Samples, check_samples, check_tokens, to_numpy
 from sqcodec.files import write_atomically
 from sqcodec.nn.incremental import LOST, FrameState
 from sqcodec.nn.streams import DecoderStream, EncoderStream, StreamState
@@ -287,6 +287,5 @@ class StreamDecoder(_Stream):
             return self._stream.push(torch.full((self.num_channels, int(count)), LOST)).cpu()
         if count is not None:
             raise ValueError(f"count is {count!r} and there are tokens: push lost ones apart, push(None, count).")
-        array = tokens.detach().cpu().numpy() if isinstance(tokens, Tensor) else np.asarray(tokens)
-        values = torch.from_numpy(check_tokens(array).astype(np.int64))
+        values = torch.from_numpy(check_tokens(to_numpy(tokens)).astype(np.int64))
         return self._stream.push(self._check(values, "Tokens")).cpu()

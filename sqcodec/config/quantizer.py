@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from sqcodec.tables import Length, Range, Table, check_keys, fail, field_types, join, nearest, parse
+from sqcodec.tables import Length, Range, Rising, Table, check_keys, fail, field_types, join, nearest, parse
 
 Share = Annotated[float, Range(0, 1)]
 Levels = Annotated[tuple[Annotated[int, Range(2, 2**24)], ...], Length(1, 64)]
@@ -143,15 +143,12 @@ class NestedConfig(QuantizerConfig, kinds=("nested",)):
     kind: Literal["nested"] = "nested"
     dim: Dimensions = 6
     """Scalars of a token."""
-    bits: Annotated[tuple[Annotated[int, Range(1, 60)], ...], Length(3, 3)] = (9, 18, 24)
+    bits: Annotated[tuple[Annotated[int, Range(1, 60)], ...], Rising(3)] = (9, 18, 24)
     """Bits of a token: lowest, default, highest."""
     activation: Activation = "tanh"
     """The distribution function g."""
     noise_rate: Share = 0.5
     """Share of the tokens that see noise instead of rounding in training."""
-
-    def check(self) -> None:
-        self.require(sorted(self.bits) == list(self.bits), "bits", "lowest, default and highest bits, rising")
 
 
 @dataclass(frozen=True)
@@ -172,8 +169,5 @@ class TreeConfig(QuantizerConfig, kinds=("vp_tree",)):
     kind: Literal["vp_tree"] = "vp_tree"
     dim: Dimensions = 8
     """Dimensions d of a code vector."""
-    bits: Annotated[tuple[Annotated[int, Range(1, 24)], ...], Length(3, 3)] = (8, 14, 16)
+    bits: Annotated[tuple[Annotated[int, Range(1, 24)], ...], Rising(3)] = (8, 14, 16)
     """Bits of a token: lowest, default, highest."""
-
-    def check(self) -> None:
-        self.require(sorted(self.bits) == list(self.bits), "bits", "lowest, default and highest bits, rising")

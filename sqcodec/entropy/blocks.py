@@ -40,7 +40,7 @@ class BlockWriter:
         self._alphabets, self._block = predictor.alphabet_sizes, block_tokens
         self._symbols = needed_symbols(predictor, codebook_size, levels)
         self._runner, self._channels = Runner(predictor, self._symbols, channels), channels
-        self._held, self._waiting = np.zeros((channels, 0), np.int64), 0
+        self._held = np.zeros((channels, 0), np.int64)
         self._coder = RangeEncoder()
         self._data = bytearray(bytes.fromhex(predictor.hash[: 2 * HASH_BYTES]))
 

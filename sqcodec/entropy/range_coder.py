@@ -6,7 +6,6 @@ zeros, so that trailing zeros are not stored.
 
 from __future__ import annotations
 
-LARGEST_TOTAL = 2**24
 _TOP = 2**32
 _BOTTOM = 2**24
 

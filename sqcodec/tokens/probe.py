@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sqcodec.codec import Codec
+from sqcodec.evaluation.extras import require
 from sqcodec.evaluation.statistics import bootstrap_mean
 from sqcodec.quantizers import NestedFSP
 from sqcodec.quantizers.nested import bits_by_dimension
@@ -45,12 +46,11 @@ def probe_speakers(
     Raises:
         ImportError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-    except ImportError as error:
-        raise ImportError("The speaker probe needs scikit-learn: pip install 'sqcodec[lm]'") from error
+    require("sklearn", "lm", "The speaker probe")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     length = round(SECONDS * codec.token_rate)
     clips: dict[str, list[list[np.ndarray]]] = {}
     for stream, speaker in zip(streams, speakers, strict=True):
