@@ -45,17 +45,18 @@ def _bars(ranked: list[Line], size: int, path: Path) -> Path:
 
 
 def _use(ranked: list[Line], size: int, path: Path) -> Path:
-    """Use of the codebook against quality."""
-    figure, axes = plots.figure(1, 6.4, 4.2)
-    for line in ranked:
-        cvu, mel = line.mean("cvu"), line.mean("mel")
-        if cvu and mel:
-            axes[0].plot(cvu, mel, "o", markersize=5)
-            axes[0].annotate(line.label, (cvu, mel), xytext=(4, 2), textcoords="offset points", fontsize=6)
+    """Use of the codebook against quality; the legend names the points by colour and shape, best first."""
+    shown = [line for line in ranked if line.mean("cvu") and line.mean("mel")]
+    figure, axes = plots.figure(1, 9.0, max(4.2, 0.8 + 0.15 * len(shown)))
+    for number, line in enumerate(shown):
+        mark = {"color": f"C{number % 10}", "marker": "os^v"[number // 10 % 4]}
+        axes[0].plot(line.mean("cvu"), line.mean("mel"), linestyle="", markersize=5, label=line.label, **mark)
     axes[0].set_xscale("log")
     axes[0].set_xlabel("CVU: exp(entropy of the codes) / number of codes")
     axes[0].set_ylabel("mel distance (lower is better)")
     axes[0].set_title(f"Using the codebook and quality, about {size} codes")
+    if shown:
+        figure.legend(loc="outside right center", fontsize=7)
     return plots.save(figure, path)
 
 
