@@ -199,7 +199,7 @@ def test_prepare_computes_what_train_reads(tmp_path, capsys, monkeypatch) -> Non
     assert main(command) == 0
     told = capsys.readouterr().out
     assert "frames of 3 features" in told and "sqcodec train base --data" in told
-    monkeypatch.setattr("sqcodec.training.loop.load_teacher", lambda *entries: pytest.fail("computed again"))
+    monkeypatch.setattr("sqcodec.training.corpus.load_teacher", lambda *entries: pytest.fail("computed again"))
     assert main(command) == 0
 
 

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from sqcodec.distributed import set_up, tear_down, world
     from sqcodec.runs import trainer_lock
-    from sqcodec.training.loop import build_data
+    from sqcodec.training.corpus import build_data
     from sqcodec.training.recipe import load_run_recipe
     from sqcodec.training.vp import finish
 

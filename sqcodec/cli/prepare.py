@@ -86,7 +86,7 @@ def _teach(arguments: argparse.Namespace) -> int:
     import logging
     import shlex
 
-    from sqcodec.training.loop import build_data
+    from sqcodec.training.corpus import build_data
     from sqcodec.training.recipe import load_recipe
     from sqcodec.training.recipes import find_recipe
 
