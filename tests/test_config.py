@@ -84,7 +84,7 @@ def test_derived_numbers_of_an_own_configuration():
 
 
 def test_unknown_keys_name_the_nearest():
-    with pytest.raises(ValueError, match=r"'encoder.strids' in the configuration .did you mean 'encoder.strides'\?"):
+    with pytest.raises(ValueError, match=r"'encoder.strids' in the configuration \(did you mean 'encoder.strides'\?"):
         ModelConfig.from_toml("[encoder]\nstrids = [2]\n")
     with pytest.raises(ValueError, match=r"'samplerate'.*did you mean 'sample_rate'\?"):
         ModelConfig.from_toml("samplerate = 8000\n")

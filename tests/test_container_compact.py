@@ -140,7 +140,7 @@ def predictor_of(path: Path) -> Predictor:
 
 def test_damage_ends_in_one_error_in_bounded_time_and_memory() -> None:
     """SQCODEC_FUZZ_FILES=10000 in the environment takes more of them, minutes (egs/mini/codec1/RESULTS.md)."""
-    rng, count = np.random.default_rng(0), int(os.environ.get("SQCODEC_FUZZ_FILES", "150"))
+    rng, count = np.random.default_rng(0), int(os.environ.get("SQCODEC_FUZZ_FILES", "400"))
     files = [(path.read_bytes(), predictor_of(path)) for path in COMPACT_FILES]
     assert {good[4] for good, _ in files} == {1, 2}
     memory, wrong, longest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0, 0.0
@@ -162,7 +162,7 @@ def test_damage_ends_in_one_error_in_bounded_time_and_memory() -> None:
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
     print(f"{count} files, {wrong} refused, at most {longest:.3f} s for one, {grown} KiB more memory")
     print(*(f"{number:6} {message}" for message, number in refusals.most_common()), sep="\n")
-    assert wrong > count // 3 and longest < 10 and grown < 64 * 1024
+    assert wrong > count // 2 and longest < 2 and grown < 64 * 1024
 
 
 def test_a_small_file_cannot_ask_for_much(predictor) -> None:

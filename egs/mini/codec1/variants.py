@@ -31,6 +31,7 @@ else:
 import numpy as np
 
 from sqcodec.evaluation.statistics import bootstrap_mean
+from sqcodec.evaluation.tables import markdown_table
 from sqcodec.runs import read_metrics
 from sqcodec.training.picture import draw_runs
 
@@ -125,8 +126,7 @@ def scores(found: dict[str, Path]) -> None:
         for system, about in results["systems"].items():
             rows = [row for row in results["rows"] if row["system"] == system and row["status"] == "ok"]
             groups.setdefault((re.sub(", seed .*", "", name), about["bit_rate"] / 1000), []).append(rows)
-    print("| variant | kbit/s | seeds | " + " | ".join(about["label"] for about in metrics.values()) + " |")
-    print("|---" * (3 + len(metrics)) + "|")
+    table = [["variant", "kbit/s", "seeds", *(about["label"] for about in metrics.values())]]
     for (group, kbps), runs in groups.items():
         cells = []
         for key, about in metrics.items():
@@ -141,7 +141,8 @@ def scores(found: dict[str, Path]) -> None:
             spread = f", {min(means):.{digits}f} to {max(means):.{digits}f}" if len(means) > 1 else ""
             half = (over_speakers.high - over_speakers.low) / 2
             cells.append(f"{np.mean(means):.{digits}f} ± {half:.{digits}f}{spread}")
-        print(f"| {group} | {kbps:.2f} | {len(runs)} | " + " | ".join(cells) + " |")
+        table.append([group, f"{kbps:.2f}", str(len(runs)), *cells])
+    print(*markdown_table(table), sep="\n")
 
 
 def report(out: Path, names: list[str]) -> dict[str, Path]:
