@@ -36,15 +36,22 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{"formatter_class": HelpFormatter, **options})
+        self._apart = False  # while options are parsed first, then what stands between them
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Of a command, all there are, so that an unknown one ends with the usage of the command it was given to."""
+        """Of a command, all there are, so that an unknown one ends with the usage of the command it was given to. Files
+        may stand before and behind an option."""
         found, left = super().parse_known_args(args, namespace)
-        if self._subparsers is None:
+        if self._subparsers is None and not self._apart:
+            options = [text for text in left if text.startswith("-") and text != PIPE]
+            if left and not options:
+                self._apart = True
+                found, left = self.parse_known_intermixed_args(args)
+                self._apart = False
             if left:
                 from sqcodec.tables import nearest
 
-                unknown = next((text for text in left if text.startswith("-")), left[0]).partition("=")[0]
+                unknown = (options or left)[0].partition("=")[0]
                 self.error(f"unrecognized arguments: {' '.join(left)}{nearest(unknown, self._option_string_actions)}")
             found.usage = self.format_usage()
         return found, left

@@ -35,6 +35,29 @@ def test_a_mistake_that_is_found_later_shows_the_usage_too(tmp_path: Path, capsy
     assert errors.startswith("usage: sqcodec evaluate ") and "name audio files, folders or manifests" in errors
 
 
+@pytest.mark.parametrize(
+    ("command", "name", "found"),
+    [
+        (["encode", "in.wav", "--kbps", "2", "out.sqc"], "inputs", ["in.wav", "out.sqc"]),
+        (["encode", "in.wav", "--force", "-"], "inputs", ["in.wav", "-"]),
+        (["decode", "--force", "a.sqc", "--format", "flac", "b.sqc", "--json", "c.sqc"], "inputs",
+         ["a.sqc", "b.sqc", "c.sqc"]),
+        (["evaluate", "a.wav", "--out", "report", "b.wav"], "inputs", ["a.wav", "b.wav"]),
+        (["lm", "continue", "run", "--seed", "3", "a.wav", "--force", "b.wav"], "inputs", ["a.wav", "b.wav"]),
+        (["import", "a.pt", "--as", "mine", "b.pt"], "source", ["a.pt", "b.pt"]),
+    ],
+)  # fmt: skip
+def test_files_stand_on_both_sides_of_an_option(command, name, found) -> None:
+    assert getattr(build_parser().parse_args(command), name) == found
+
+
+def test_one_file_too_many_is_a_mistake_on_both_sides_of_an_option(capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["tokens", "corpus", "--out", "tokens", "another"])
+    errors = capsys.readouterr().err
+    assert stop.value.code == 2 and errors.startswith("usage: sqcodec tokens ") and "another" in errors
+
+
 def test_no_verb_lists_them(capsys) -> None:
     assert main([]) == 0
     listed = capsys.readouterr().out
