@@ -15,6 +15,7 @@ from typing import Any
 from sqcodec.compat import PARTS
 from sqcodec.config import CONFIG_NAME, WEIGHTS_NAME, published_names
 from sqcodec.entropy import PREDICTOR_NAME
+from sqcodec.extras import require
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 CARD_NAME = "README.md"
@@ -91,14 +92,8 @@ def push_folder(folder: Path, repository: str, private: bool, message: str) -> s
 
 
 def _hub() -> Any:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise ImportError(
-            "The model hub needs huggingface_hub: pip install 'sqcodec[hub]'. "
-            "Or download the model's files yourself and give their folder."
-        ) from error
-    return huggingface_hub
+    yourself = "Or download the model's files yourself and give their folder."
+    return require("huggingface_hub", "hub", "The model hub", yourself)
 
 
 def _fetch(

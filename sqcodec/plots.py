@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sqcodec.extras import require
+
 PALETTE = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#65a30d", "#78716c")
 _INK, _LINE = "#1c1916", "#e2ddd7"  # what a page replaces by its own colours
 _STYLE: Any = {
@@ -22,11 +24,7 @@ _STYLE: Any = {
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """What is drawn inside looks as it does everywhere here; also a decorator of functions that draw."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError("Plots need matplotlib: pip install 'sqcodec[eval]'") from error
-    with matplotlib.rc_context(_STYLE):
+    with require("matplotlib", "eval", "A plot").rc_context(_STYLE):
         yield
 
 

@@ -13,13 +13,13 @@ from sqcodec.codec import Codec
 from sqcodec.config import ModelConfig
 from sqcodec.evaluation import scorers
 from sqcodec.evaluation.evaluate import Options, evaluate
-from sqcodec.evaluation.extras import MissingExtra, stand_in
 from sqcodec.evaluation.memory import peak_mib
 from sqcodec.evaluation.recognition import normalise
 from sqcodec.evaluation.report import publish
 from sqcodec.evaluation.scorers import Pair, all_metrics, score, scorers_for
 from sqcodec.evaluation.systems import make_system
 from sqcodec.evaluation.utterances import list_utterances
+from sqcodec.extras import MissingExtra, stand_in
 from sqcodec.nn import build_network
 
 RATE = 16000

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from sqcodec.extras import require
+
 from .common import add_options, load_codec, positive
 
 if TYPE_CHECKING:
@@ -141,10 +143,7 @@ def peer_case(name: str, arguments: argparse.Namespace) -> Case:
     """Another codec with its default configuration and random weights."""
     if name in AUTHORS:
         return authors_case(name, arguments)
-    try:
-        import transformers
-    except ImportError as error:
-        raise ImportError(f"{error}: --peers needs it: pip install transformers") from None
+    transformers = require("transformers", "baselines", "--peers")
     family = name.capitalize()
     config = getattr(transformers, f"{family}Config")()
     model = getattr(transformers, f"{family}Model")(config).eval().to(arguments.device)

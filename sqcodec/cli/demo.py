@@ -14,6 +14,7 @@ import webbrowser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from sqcodec.extras import require
 from sqcodec.files import beside, published, write_atomically
 
 from .common import describe, load_codec
@@ -115,11 +116,10 @@ def fetch_runtime(folder: Path) -> None:
 
 def build_page(folder: Path, models: list[str], runtime: Path) -> None:
     """The page, the runtime and the models as files; models that are there already are not exported again."""
-    try:
-        from sqcodec.entropy import PREDICTOR_NAME
-        from sqcodec.export.onnx import export_onnx
-    except ImportError as error:
-        raise ImportError(f"{error}. Install the extra: pip install 'sqcodec[onnx]'") from None
+    require("onnx", "onnx", "demo")
+    from sqcodec.entropy import PREDICTOR_NAME
+    from sqcodec.export.onnx import export_onnx
+
     folder.mkdir(parents=True, exist_ok=True)
     for source in beside("web").iterdir():
         if source.is_file():

@@ -8,6 +8,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from sqcodec.extras import require
+
 from .common import Renamed, UsageError, add_options, positive, printable
 from .files import expand_globs
 
@@ -56,8 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluates, writes the reports, prints the table. Exit 1 where a model failed on a clip."""
     if bool(arguments.inputs) == bool(arguments.data):
         raise UsageError("name audio files, folders or manifests, first or behind --data, one of the two")
-    from sqcodec.evaluation.extras import require
-
     for package in ("scipy", "matplotlib", "jinja2"):
         require(package, "eval", "evaluate")
     from sqcodec.evaluation.evaluate import Options, evaluate

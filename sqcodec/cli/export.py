@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from sqcodec.extras import require
+
 from .common import add_options, load_codec
 
 
@@ -31,18 +33,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Export and check; exit status 1 where the check fails."""
     if arguments.format == "transformers":
         return _export_transformers(arguments)
-    try:
-        from sqcodec.export.onnx import FILES, check_onnx, export_onnx
+    for package in ("onnx", "onnxruntime"):
+        require(package, "onnx", "export onnx")
+    from sqcodec.export.onnx import FILES, check_onnx, export_onnx
 
-        folder = Path(arguments.folder)
-        existing = [name for name in FILES if (folder / name).exists()]
-        if existing and not arguments.force:
-            raise FileExistsError(f"{folder / existing[0]} exists; --force overwrites it")
-        codec = load_codec(arguments.model, "cpu", None)
-        export_onnx(codec, folder)
-        equal, difference = check_onnx(codec, folder)
-    except ImportError as error:
-        raise ImportError(f"{error}. Install the extra: pip install 'sqcodec[onnx]'") from None
+    folder = Path(arguments.folder)
+    existing = [name for name in FILES if (folder / name).exists()]
+    if existing and not arguments.force:
+        raise FileExistsError(f"{folder / existing[0]} exists; --force overwrites it")
+    codec = load_codec(arguments.model, "cpu", None)
+    export_onnx(codec, folder)
+    equal, difference = check_onnx(codec, folder)
     sizes = {name: (folder / name).stat().st_size for name in FILES}
     if arguments.json:
         print(json.dumps({"folder": str(folder), "bytes": sizes, "equal_tokens": equal, "difference": difference}))
@@ -59,10 +60,9 @@ def _export_transformers(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.folder)
     if (folder / "config.json").exists() and not arguments.force:
         raise FileExistsError(f"{folder / 'config.json'} exists; --force overwrites it")
-    try:
-        from sqcodec.hf import SQCodecFeatureExtractor, SQCodecModel
-    except ImportError as error:
-        raise ImportError(f"{error}. Install the extra: pip install 'sqcodec[lm]'") from None
+    require("transformers", "lm", "export transformers")
+    from sqcodec.hf import SQCodecFeatureExtractor, SQCodecModel
+
     codec = load_codec(arguments.model, "cpu", None)
     SQCodecModel.from_codec(codec).save_pretrained(folder)
     SQCodecFeatureExtractor(codec.sample_rate).save_pretrained(folder)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from sqcodec.extras import require
+
 from .common import UsageError, add_options, printable
 
 
@@ -77,10 +79,9 @@ def run_train(arguments: argparse.Namespace) -> int:
 
     from sqcodec.tables import parse, read_override
 
-    try:
-        from sqcodec.lm.train import LMRecipe, train
-    except ModuleNotFoundError as error:
-        raise ImportError(f"sqcodec lm needs the package '{error.name}': pip install 'sqcodec[lm]'") from None
+    require("transformers", "lm", "lm")
+    from sqcodec.lm.train import LMRecipe, train
+
     entries = {".".join(keys): value for keys, value in map(read_override, arguments.set)}
     recipe = parse(LMRecipe, entries, where="--set")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -100,11 +101,10 @@ def run_continue(arguments: argparse.Namespace) -> int:
     import sqcodec
     from sqcodec import audio
 
-    try:
-        from sqcodec.lm.speak import Sampling, check_codec, continue_speech, references, token_bits
-        from sqcodec.lm.train import load_lm
-    except ModuleNotFoundError as error:
-        raise ImportError(f"sqcodec lm needs the package '{error.name}': pip install 'sqcodec[lm]'") from None
+    require("transformers", "lm", "lm")
+    from sqcodec.lm.speak import Sampling, check_codec, continue_speech, references, token_bits
+    from sqcodec.lm.train import load_lm
+
     *sources, out = arguments.inputs + ([arguments.out] if arguments.out else [])
     if not sources:
         raise UsageError("give the recordings, then the output: a wav, or a folder")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from sqcodec.extras import require
+
 from .common import add_options
 
 
@@ -29,7 +31,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import importlib.util
     import logging
 
     from sqcodec.study.plan import load_plan
@@ -44,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.data:
         overrides.append(f"data.manifest={arguments.data}")
     plots = not arguments.no_plots
-    if plots and importlib.util.find_spec("matplotlib") is None:
-        raise ImportError("plots need matplotlib: pip install 'sqcodec[study]', or give --no-plots")
+    if plots:
+        require("matplotlib", "study", "A plot", "Or give --no-plots.")
     plan = load_plan(find_recipe(arguments.study), overrides, arguments.only)
     if not arguments.report_only:
         try:

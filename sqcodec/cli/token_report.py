@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sqcodec.extras import require
+
 from .common import DEFAULT_MODEL, add_corpus, add_options, add_rate_options, corpus, load_codec, positive
 
 
@@ -33,8 +35,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print; exit status."""
     import json
-
-    from sqcodec.evaluation.extras import require
 
     require("sklearn", "lm", "token-report")
     from sqcodec.tokens.quality import choose_clips, choose_spoken, choose_voices, measure_quality, quality_table

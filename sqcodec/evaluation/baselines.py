@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from .extras import MissingExtra
+from sqcodec.extras import MissingExtra
+
 from .systems import Coded, SystemInfo, system
 from .utterances import Utterance
 

@@ -14,7 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from .extras import MissingExtra, version
+from sqcodec.extras import MissingExtra, version
+
 from .memory import peak_memory
 from .results import Results, Row, RowStore
 from .scorers import REFERENCE_RATE, all_metrics, core_metrics, scorers_for

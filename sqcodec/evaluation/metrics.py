@@ -10,7 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from .extras import require
+from sqcodec.extras import require
+
 from .scorers import Metric, NotScorable, Pair, scorer
 
 _SILENCE = 1e-5  # RMS, -100 dBFS

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .extras import MissingExtra, require, stand_in, version
+from sqcodec.extras import MissingExtra, require, stand_in, version
+
 from .systems import Coded, SystemInfo, split_rate, system
 from .utterances import Utterance
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .extras import MissingExtra, require, stand_in
+from sqcodec.extras import MissingExtra, require, stand_in
+
 from .scorers import Metric, Pair, scorer
 
 

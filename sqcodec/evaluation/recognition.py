@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from sqcodec.extras import MissingExtra, require
 from sqcodec.files import published
 
-from .extras import MissingExtra, require
 from .scorers import Metric, NotScorable, Pair, scorer
 
 _TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

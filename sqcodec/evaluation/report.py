@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sqcodec.extras import require
 from sqcodec.files import write_atomically
 
 from . import drawings, tables
 from .exports import write_codec_superb, write_versa
-from .extras import require
 from .results import Results
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .extras import MissingExtra, version
+from sqcodec.extras import MissingExtra, version
 
 REFERENCE_RATE = 16000
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from sqcodec.codec import Codec
-from sqcodec.evaluation.extras import require
 from sqcodec.evaluation.statistics import bootstrap_mean
+from sqcodec.extras import require
 from sqcodec.quantizers import NestedFSP
 from sqcodec.quantizers.nested import bits_by_dimension
 from sqcodec.vocabulary.factors import split_tokens

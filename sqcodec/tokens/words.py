@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sqcodec.codec import Codec
-from sqcodec.evaluation.extras import MissingExtra, require
 from sqcodec.evaluation.recognition import encode_speech, error_rates, normalise
 from sqcodec.evaluation.scorers import NotScorable, Pair
 from sqcodec.evaluation.statistics import Interval, bootstrap_mean
+from sqcodec.extras import MissingExtra, require
 from sqcodec.tokens.probe import dimension_levels, numbers
 
 RATE = 16000

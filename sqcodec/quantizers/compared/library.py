@@ -9,7 +9,6 @@ Letters: B batch, N tokens, C feature channels, D code dimensions, K codebook si
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sqcodec.config.quantizer import QuantizerConfig
+from sqcodec.extras import require
 from sqcodec.quantizers.base import split_digits
 from sqcodec.quantizers.compared.learned import (
     CodebookConfig,
@@ -48,12 +48,7 @@ class MovingConfig(QuantizerConfig):
 
 def library(kind: str) -> Any:
     """The package, imported when a quantizer of it is built. Raises ImportError with what to install."""
-    try:
-        return importlib.import_module(PACKAGE)
-    except ImportError as error:
-        raise ImportError(
-            f"quantizer.kind {kind!r} needs the package vector-quantize-pytorch: pip install 'sqcodec[quantizers]'"
-        ) from error
+    return require(PACKAGE, "quantizers", f"quantizer.kind {kind!r}")
 
 
 def vector_quantize(config: MovingConfig, dim: int, size: int) -> nn.Module:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from sqcodec.extras import require
 from sqcodec.tokens.plan import ShardTask
 from sqcodec.tokens.worker import ShardResult, run_shard
 
@@ -26,10 +27,9 @@ def run_tasks(engine: str, tasks: Sequence[ShardTask], workers: int) -> Iterator
 
         return run_local(tasks, workers)
     if engine == "ray":
-        try:
-            from sqcodec.tokens.engines.ray_data import run_ray
-        except ModuleNotFoundError as error:
-            raise ImportError(f"Engine ray needs the package '{error.name}': pip install 'sqcodec[ray]'.") from error
+        require("ray.data", "ray", "Engine ray")
+        from sqcodec.tokens.engines.ray_data import run_ray
+
         return run_ray(tasks, workers)
     raise ValueError(f"Unknown engine {engine!r}. Choose one of: {', '.join(ENGINES)}")
 

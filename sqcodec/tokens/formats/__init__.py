@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from types import ModuleType
 
-FORMATS = ("parquet", "webdataset", "npz", "hf")
+from sqcodec.extras import require
 
 _MODULES = {"parquet": "parquet", "webdataset": "tar", "npz": "npz", "hf": "arrow"}
 
@@ -18,11 +17,6 @@ def shard_format(name: str) -> ModuleType:
         ImportError: its package is not installed; the message names the extra.
     """
     if name not in _MODULES:
-        raise ValueError(f"Unknown format {name!r}. Choose one of: {', '.join(FORMATS)}")
-    try:
-        return importlib.import_module(f"sqcodec.tokens.formats.{_MODULES[name]}")
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"Tokens as {name} need the package '{error.name}': pip install 'sqcodec[tokens]'. "
-            "The format npz needs nothing more."
-        ) from error
+        raise ValueError(f"Unknown format {name!r}. Choose one of: {', '.join(_MODULES)}")
+    module = f"sqcodec.tokens.formats.{_MODULES[name]}"
+    return require(module, "tokens", f"The format {name}", "The format npz needs nothing more.")

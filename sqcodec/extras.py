@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -15,26 +14,30 @@ class MissingExtra(ImportError):
     """A package, tool or file that a metric or a system needs is not there. The message says what to do."""
 
 
-def require(module: str, extra: str, what: str) -> ModuleType:
-    """Imports `module`, which the extra `sqcodec[extra]` installs and `what` needs.
+def require(module: str, extra: str, what: str, otherwise: str = "") -> ModuleType:
+    """Imports `module`, which the extra `sqcodec[extra]` installs, or whose imports it does, and `what` needs.
 
     Raises:
-        MissingExtra: it cannot be imported; the message names the extra and the import's own error.
+        MissingExtra: it cannot be imported; the message names the package, the import's own error, the extra, and what
+            to do `otherwise`.
     """
     try:
         return importlib.import_module(module)
     except (ImportError, OSError, AttributeError) as error:
+        missing = (isinstance(error, ImportError) and error.name) or module
         raise MissingExtra(
-            f"{what} needs the package '{module.split('.')[0]}' ({error}). "
-            f"Install it with: pip install 'sqcodec[{extra}]'"
+            f"{what} needs the package '{missing.split('.')[0]}' ({error}). "
+            f"Install it with: pip install 'sqcodec[{extra}]'" + (f". {otherwise}" if otherwise else "")
         ) from error
 
 
 def version(package: str) -> str:
     """The installed version of a distribution, or 'missing'."""
+    from importlib import metadata  # takes a command line's start a tenth longer
+
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return "missing"
 
 
