@@ -31,6 +31,11 @@ def alone() -> Iterator[None]:
         _alone = before
 
 
+def num_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def world() -> tuple[int, int]:
     """(rank, number of processes)."""
     if _alone:

@@ -48,7 +48,8 @@ ALLOWED = {
     "hf": {"config", "nn", "codec"},
     "lm": {"runs", "schedule", "data", "quantizers", "tokens", "vocabulary", "codec", "audio", "checkpoint"},
     "evaluation": {
-        "config", "audio", "container", "entropy", "nn", "quantizers", "registry", "checkpoint", "codec", "data", "",
+        "config", "audio", "container", "entropy", "nn", "quantizers", "registry", "checkpoint", "codec", "data",
+        "distributed", "",
     },
 }
 """What each part may import from the package ("" is the package itself); cli everything."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .common import add_options, positive
+from .common import add_options, positive, set_threads, show_log
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -29,10 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import contextlib
     import dataclasses
-    import logging
     from pathlib import Path
-
-    import torch
 
     from sqcodec.distributed import set_up, tear_down, world
     from sqcodec.runs import trainer_lock
@@ -40,9 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     from sqcodec.training.recipe import load_run_recipe
     from sqcodec.training.vp import finish
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    show_log()
+    set_threads(arguments.threads)
     folder = Path(arguments.run_folder)
     recipe = load_run_recipe(folder)
     if arguments.data:

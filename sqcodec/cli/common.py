@@ -224,6 +224,28 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def show_log() -> None:
+    """What a long run tells goes to stderr; of several processes the first one speaks."""
+    import logging
+
+    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+
+def set_threads(count: int | None) -> None:
+    """So many threads for PyTorch; None leaves them."""
+    import torch
+
+    if count:
+        torch.set_num_threads(count)
+
+
+def check_new(path: Path, force: bool) -> None:
+    """Raises FileExistsError where there is something already, unless ``force``."""
+    if path.exists() and not force:
+        raise FileExistsError(f"{path} exists; --force overwrites it")
+
+
 def load_codec(
     name: str, device: str, threads: int | None, precision: Precision = "float32", compiled: bool = False
 ) -> Codec:
@@ -236,8 +258,7 @@ def load_codec(
     import sqcodec
     from sqcodec.checkpoint import training_progress
 
-    if threads:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     try:
         kind = torch.device(device).type
     except RuntimeError:
@@ -317,8 +338,8 @@ def check_output(job: Job, force: bool) -> None:
     if job.target == PIPE:
         return
     target = Path(job.target)
-    if target.is_file() and not force:
-        raise FileExistsError(f"{target} exists; --force overwrites it")
+    if target.is_file():
+        check_new(target, force)
     if target.exists():
         return
     if job.make_folder:

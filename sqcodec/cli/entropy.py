@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import DEFAULT_MODEL, UsageError, add_options, positive
+from .common import DEFAULT_MODEL, UsageError, add_options, check_new, positive, set_threads, show_log
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,10 +66,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def run_train(arguments: argparse.Namespace) -> int:
     import dataclasses
-    import logging
 
     import numpy as np
-    import torch
 
     from sqcodec.codec import Codec
     from sqcodec.config import CONFIG_NAME, ModelConfig
@@ -79,14 +77,13 @@ def run_train(arguments: argparse.Namespace) -> int:
     from sqcodec.entropy.train import Settings, train_predictor
     from sqcodec.registry import find_model
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    show_log()
     if not arguments.minutes > 0:
         raise UsageError(f"--minutes {arguments.minutes} must be above 0")
-    torch.set_num_threads(arguments.threads)
+    set_threads(arguments.threads)
     folder = find_model(arguments.model)
     out = Path(arguments.out) if arguments.out else folder / PREDICTOR_NAME
-    if out.exists() and not arguments.force:
-        raise FileExistsError(f"{out} exists; --force overwrites it")
+    check_new(out, arguments.force)
     if not out.parent.is_dir():
         raise FileNotFoundError(f"{out}: there is no folder {out.parent}")
     config = ModelConfig.from_toml(folder / CONFIG_NAME)

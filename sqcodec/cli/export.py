@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqcodec.extras import require
 
-from .common import add_options, load_codec
+from .common import add_options, check_new, load_codec
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -38,9 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     from sqcodec.export.onnx import FILES, check_onnx, export_onnx
 
     folder = Path(arguments.folder)
-    existing = [name for name in FILES if (folder / name).exists()]
-    if existing and not arguments.force:
-        raise FileExistsError(f"{folder / existing[0]} exists; --force overwrites it")
+    for name in FILES:
+        check_new(folder / name, arguments.force)
     codec = load_codec(arguments.model, "cpu", None)
     export_onnx(codec, folder)
     equal, difference = check_onnx(codec, folder)
@@ -58,8 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _export_transformers(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.folder)
-    if (folder / "config.json").exists() and not arguments.force:
-        raise FileExistsError(f"{folder / 'config.json'} exists; --force overwrites it")
+    check_new(folder / "config.json", arguments.force)
     require("transformers", "lm", "export transformers")
     from sqcodec.hf import SQCodecFeatureExtractor, SQCodecModel
 

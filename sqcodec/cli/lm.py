@@ -6,7 +6,7 @@ import argparse
 
 from sqcodec.extras import require
 
-from .common import UsageError, add_options, printable
+from .common import UsageError, add_options, check_new, printable, set_threads, show_log
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -72,10 +72,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run_train(arguments: argparse.Namespace) -> int:
     """Train and score; exit status."""
     import json
-    import logging
     from dataclasses import asdict
-
-    import torch
 
     from sqcodec.tables import parse, read_override
 
@@ -84,9 +81,8 @@ def run_train(arguments: argparse.Namespace) -> int:
 
     entries = {".".join(keys): value for keys, value in map(read_override, arguments.set)}
     recipe = parse(LMRecipe, entries, where="--set")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    show_log()
+    set_threads(arguments.threads)
     scores = train(arguments.tokens, arguments.out, recipe, arguments.device)
     print(json.dumps(asdict(scores) | {"perplexity": round(scores.perplexity, 1)}))
     return 0
@@ -95,8 +91,6 @@ def run_train(arguments: argparse.Namespace) -> int:
 def run_continue(arguments: argparse.Namespace) -> int:
     """Speak on from each prompt; exit status."""
     from pathlib import Path
-
-    import torch
 
     import sqcodec
     from sqcodec import audio
@@ -112,11 +106,9 @@ def run_continue(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{len(sources)} recordings do not go into the one file {out}: name a folder")
     targets = {source: Path(out) if Path(out).suffix else Path(out) / f"{Path(source).stem}.wav" for source in sources}
     for target in targets.values():
-        if target.exists() and not arguments.force:
-            raise FileExistsError(f"{target} exists; --force overwrites it")
+        check_new(target, arguments.force)
         target.parent.mkdir(parents=True, exist_ok=True)
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    set_threads(arguments.threads)
     model = load_lm(arguments.run_folder)
     codec = sqcodec.load(arguments.model or model.config.codec)
     check_codec(model, codec)

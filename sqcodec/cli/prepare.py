@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .common import UsageError, add_corpus, add_options, corpus, printable
+from .common import UsageError, add_corpus, add_options, check_new, corpus, printable, show_log
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -52,8 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--validation and --test are shares of 0 or more, together below 1")
     if not folder.is_dir():
         raise FileNotFoundError(f"No folder at '{folder}'.")
-    if out.exists() and not arguments.force:
-        raise FileExistsError(f"{out} exists; --force overwrites it")
+    check_new(out, arguments.force)
     lines, seconds, problems = [], 0.0, Counter[str]()
     speakers: dict[str, str] = {}
     for found in examine_folder(folder, arguments.shortest, arguments.jobs):
@@ -83,7 +82,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _teach(arguments: argparse.Namespace) -> int:
-    import logging
     import shlex
 
     from sqcodec.training.corpus import build_data
@@ -94,7 +92,7 @@ def _teach(arguments: argparse.Namespace) -> int:
         raise UsageError("--teacher needs a recipe")
     if not arguments.cache:
         raise UsageError("--teacher needs --cache DIR, the same as of sqcodec train")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    show_log()
     teacher = f"loss.semantic_teacher={arguments.teacher}"
     data = [f"data.manifest={arguments.data}"] if arguments.data else []
     recipe = load_recipe(find_recipe(arguments.corpus), [*arguments.set, *data, teacher, "loss.semantic=1"])

@@ -6,7 +6,7 @@ import argparse
 
 from sqcodec.extras import require
 
-from .common import add_options
+from .common import add_options, show_log
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sqcodec.study.store import Store
     from sqcodec.training.recipes import find_recipe
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    show_log()
     logging.getLogger("sqcodec.training").setLevel(logging.WARNING)
     overrides = list(arguments.set)
     if arguments.data:

@@ -64,7 +64,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Code the corpus; exit status."""
     import json
-    import os
     import time
     from dataclasses import asdict
 
@@ -74,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.shard_hours <= 0:
         raise UsageError(f"--shard-hours {arguments.shard_hours} must be above 0")
 
+    from sqcodec.distributed import num_cores
     from sqcodec.tokens.corpus import SKIPPED, tokenize
 
     start = time.perf_counter()
@@ -90,14 +90,13 @@ def run(arguments: argparse.Namespace) -> int:
                 flush=True,
             )
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     totals = tokenize(
         corpus(arguments),
         arguments.out,
         model=arguments.model,
         format=arguments.format,
         engine=arguments.engine,
-        workers=arguments.jobs or cores or 1,
+        workers=arguments.jobs or num_cores(),
         split=arguments.split,
         device=arguments.device,
         precision=arguments.precision,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
-from .common import add_options
+from .common import add_options, set_threads, show_log
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -28,10 +27,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import logging
     from pathlib import Path
 
-    import torch
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from sqcodec.distributed import set_up, tear_down
@@ -40,10 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     from sqcodec.training.recipe import load_recipe
     from sqcodec.training.recipes import find_recipe
 
-    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR
-    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    show_log()
+    set_threads(arguments.threads)
     overrides = list(arguments.set)
     if arguments.data:
         overrides.append(f"data.manifest={arguments.data}")

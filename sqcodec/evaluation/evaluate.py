@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from sqcodec.distributed import num_cores
 from sqcodec.extras import MissingExtra, version
 
 from .memory import peak_memory
@@ -69,7 +70,7 @@ def evaluate(options: Options, progress: Callable[[int, int], None] | None = Non
     done = total - sum(len(task.systems) for task in tasks)
     if progress:
         progress(done, total)
-    for rows in _run([task for task in tasks if task.systems], _num_jobs(options.jobs)):
+    for rows in _run([task for task in tasks if task.systems], options.jobs or num_cores()):
         store.add(rows)
         done += len(rows)
         if progress:
@@ -143,12 +144,6 @@ def _clip_fingerprint(utterance: Utterance) -> str:
         return hashlib.blake2b(Path(utterance.path).read_bytes(), digest_size=8).hexdigest()
     except OSError:
         return "missing"
-
-
-def _num_jobs(jobs: int) -> int:
-    if jobs > 0:
-        return jobs
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run(tasks: list[Task], jobs: int) -> Iterator[list[Row]]:

@@ -76,11 +76,11 @@ def profile(
     import torch
 
     import sqcodec
+    from sqcodec.distributed import num_cores
 
     codec = sqcodec.load(model, device=device)
     samples = noise(seconds, codec.sample_rate)
     tokens = codec.encode(samples)
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parts = _count_parameters(codec.network)
     config = codec.config
     fold_parametrizations(codec.network)
@@ -101,7 +101,7 @@ def profile(
         lookahead_ms=1000 * codec.lookahead / codec.sample_rate if config.causal else None,
         seconds=seconds,
         device=device,
-        speeds=[_measure(model, device, seconds, count) for count in sorted(set(threads or [1, allowed]))],
+        speeds=[_measure(model, device, seconds, count) for count in sorted(set(threads or [1, num_cores()]))],
     )
 
 
