@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from sqcodec.entropy import BlockReader, BlockWriter, Predictor
 from sqcodec.entropy.blocks import varint
-from sqcodec.files import published
+from sqcodec.files import write_atomically
 from sqcodec.rates import BitRates
 
 MAGIC = b"\x89SQC"
@@ -154,17 +154,13 @@ class Packer:
 
 def join(header: CodeHeader, payload: bytes | bytearray) -> bytes:
     """The code file of a payload. Raises ContainerError where the header does not fit it."""
-    return b"".join(_parts(header, payload))
-
-
-def _parts(header: CodeHeader, payload: bytes | bytearray) -> tuple[bytes, bytes | bytearray, bytes]:
     head = _dump_header(header)
     count = header.num_channels * header.num_tokens
     if header.payload_kind == PAYLOAD_ENTROPY:
         _open_blocks(bytes(payload), header)
     elif len(payload) != packed_size(count, header.codebook_size):
         raise ContainerError(f"a payload of {len(payload)} bytes does not hold the {count} tokens of the header")
-    return head, payload, zlib.crc32(payload, zlib.crc32(head)).to_bytes(_CRC_BYTES, "little")
+    return b"".join((head, payload, zlib.crc32(payload, zlib.crc32(head)).to_bytes(_CRC_BYTES, "little")))
 
 
 def fixed_rate_size(header: CodeHeader) -> int:
@@ -308,18 +304,9 @@ def write(
 
     Raises ContainerError on values that do not fit, OSError (naming the file) where it cannot be written.
     """
-    return _write(path, (dumps(header, tokens, predictor),))
-
-
-def write_payload(path: str | os.PathLike[str], header: CodeHeader, payload: bytes | bytearray) -> int:
-    """``write`` for tokens that a ``Packer`` has packed."""
-    return _write(path, _parts(header, payload))
-
-
-def _write(path: str | os.PathLike[str], parts: Sequence[bytes | bytearray]) -> int:
-    with published(path) as partial, open(partial, "wb") as file:
-        file.writelines(parts)
-    return sum(map(len, parts))
+    data = dumps(header, tokens, predictor)
+    write_atomically(path, data)
+    return len(data)
 
 
 def read(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import importlib.util
 import os
 import signal
 import sys
@@ -21,9 +20,8 @@ from .common import Parser, UsageError, describe, printable
 from .files import PlanError
 
 MODULES = (
-    "encode", "decode", "cut", "stream", "export", "demo", "bench", "info", "models", "importing",
-    "prepare", "train", "recipes", "study", "codebook", "evaluate", "profile", "tokens", "token_report", "lm",
-    "entropy",
+    "encode", "decode", "cut", "stream", "export", "demo", "bench", "info", "models", "prepare", "training", "study",
+    "evaluate", "profile", "tokens", "lm", "entropy",
 )  # fmt: skip
 
 
@@ -52,8 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     subparsers = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
     for name in MODULES:
-        if importlib.util.find_spec(f"{__name__}.{name}"):
-            importlib.import_module(f"{__name__}.{name}").add_parser(subparsers)
+        importlib.import_module(f"{__name__}.{name}").add_parser(subparsers)
     return parser
 
 

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqcodec.files import write_atomically
+
 from .files import PIPE, Job
 
 if TYPE_CHECKING:
@@ -398,6 +400,27 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def add_inputs(parser: argparse.ArgumentParser, out: str) -> None:
+    """Files in, and where they go, as `plan` takes them; ``out`` is the help of --out."""
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders, globs, or - for stdin")
+    add_options(parser, "--out", required=False, metavar="PATH", help=out)
+
+
+def read_input(job: Job) -> bytes:
+    """All of a file, or of stdin."""
+    return sys.stdin.buffer.read() if job.source == PIPE else Path(job.source).read_bytes()
+
+
+def write_output(job: Job, data: bytes) -> int:
+    """A file, whole or not at all, or stdout; the number of bytes."""
+    if job.target == PIPE:
+        with binary_stdout() as stream:
+            stream.write(data)
+    else:
+        write_atomically(job.target, data)
+    return len(data)
 
 
 @contextmanager

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import Coded, Progress, UsageError, add_options, add_rate_options, binary_stdout, run_jobs
+from .common import (
+    Coded,
+    Progress,
+    UsageError,
+    add_inputs,
+    add_options,
+    add_rate_options,
+    read_input,
+    run_jobs,
+    write_output,
+)
 from .files import CODE_EXTENSION, PIPE, Job, plan
 
 if TYPE_CHECKING:
@@ -26,12 +34,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="examples:\n  sqcodec cut in.sqc out.sqc --kbps 1.5\n  sqcodec cut codes/ --out small/ --bits 12\n"
         "  sqcodec cut in.sqc - --kbps 1.5 | sqcodec decode - out.wav",
     )
-    parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders, globs, or - for stdin")
-    add_options(
-        parser, "--out", required=False, metavar="PATH",
-        help="folder for the new files, mirroring the input folders; or the file (or -) for one input. Of two "
-        "arguments the second one is the output",
-    )  # fmt: skip
+    add_inputs(
+        parser,
+        "folder for the new files, mirroring the input folders; or the file (or -) for one input. Of two arguments the "
+        "second one is the output",
+    )
     add_rate_options(parser, required=True)
     add_options(parser, "--force", "--json", "--quiet")
     parser.set_defaults(run=run)
@@ -52,17 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
 def cut_file(job: Job, progress: Progress, arguments: argparse.Namespace) -> Coded:
     """Cut one file. Raises ValueError or OSError, and leaves no partial file."""
     from sqcodec import container
-    from sqcodec.files import write_atomically
 
     progress.begin(None)
-    data = sys.stdin.buffer.read() if job.source == PIPE else Path(job.source).read_bytes()
-    data = container.cut(data, arguments.bits, arguments.kbps, _find_predictor)
-    if job.target == PIPE:
-        with binary_stdout() as stream:
-            stream.write(data)
-    else:
-        write_atomically(Path(job.target), data)
-    return Coded.of(job, None, container.loads_header(data), len(data), progress.elapsed)
+    data = container.cut(read_input(job), arguments.bits, arguments.kbps, _find_predictor)
+    return Coded.of(job, None, container.loads_header(data), write_output(job, data), progress.elapsed)
 
 
 def _find_predictor(header: CodeHeader) -> Predictor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,19 +12,18 @@ from .common import (
     Coded,
     Progress,
     add_coding_options,
-    add_options,
+    add_inputs,
     binary_stdout,
     load_codec,
+    read_input,
     run_jobs,
 )
 from .files import CODE_EXTENSION, PIPE, Job, plan
 
 if TYPE_CHECKING:
-    import numpy as np
 
     from sqcodec.codec import Codec
     from sqcodec.container import CodeHeader
-    from sqcodec.entropy import Predictor
 
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3", "aif", "aiff", "au", "caf", "w64", "rf64")
 
@@ -39,12 +37,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog="examples:\n  sqcodec decode in.sqc out.wav\n  sqcodec decode codes/ --out wavs/\n"
         "  sqcodec decode in.sqc - | aplay",
     )
-    parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders, globs, or - for stdin")
-    add_options(
-        parser, "--out", required=False, metavar="PATH",
-        help="folder for the audio files, mirroring the input folders; or the file (or -) for one input; "
-        "default: beside each input. A second argument with an audio extension is the output file",
-    )  # fmt: skip
+    add_inputs(
+        parser,
+        "folder for the audio files, mirroring the input folders; or the file (or -) for one input; default: beside "
+        "each input. A second argument with an audio extension is the output file",
+    )
     parser.add_argument("--format", choices=FORMATS, default="wav", help="of outputs that are not named")
     parser.add_argument("--subtype", help="of the samples: PCM_16 (default), PCM_24, FLOAT, ...")
     parser.add_argument(
@@ -77,9 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def decode_file(codecs: _Codecs, job: Job, progress: Progress, arguments: argparse.Namespace) -> Coded:
     """Decode one file in bounded memory. Raises ValueError or OSError, and leaves no partial file."""
-    from sqcodec import audio
+    from sqcodec import audio, container
 
-    header, tokens, size = _read(job.source, codecs)
+    data = read_input(job)
+    header, tokens = container.open_tokens(data, find_predictor=lambda found: codecs.find(found, job.source).predictor)
     if arguments.original_rate:
         try:
             audio.check_rate(header.original_sample_rate)
@@ -104,7 +102,7 @@ def decode_file(codecs: _Codecs, job: Job, progress: Progress, arguments: argpar
             for block in codec.decode_blocks(tokens, header.coded_length, bits=header.bits):
                 writer.write(block)
                 progress.add(block.shape[1] / codec.sample_rate)
-    return Coded.of(job, codec, header, size, progress.elapsed)
+    return Coded.of(job, codec, header, len(data), progress.elapsed)
 
 
 class _Codecs:
@@ -173,18 +171,6 @@ class _Codecs:
                 "with --model FOLDER"
             )
         return self._folders[key]
-
-
-def _read(source: str, codecs: _Codecs) -> tuple[CodeHeader, Iterator[np.ndarray], int]:
-    """Header, tokens in pieces, and size in bytes."""
-    from sqcodec import container
-
-    data = sys.stdin.buffer.read() if source == PIPE else Path(source).read_bytes()
-
-    def find_predictor(header: CodeHeader) -> Predictor:
-        return codecs.find(header, source).predictor
-
-    return (*container.open_tokens(data, find_predictor=find_predictor), len(data))
 
 
 @contextmanager

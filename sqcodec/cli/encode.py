@@ -13,14 +13,14 @@ from .common import (
     Coded,
     Progress,
     add_coding_options,
-    add_options,
+    add_inputs,
     add_rate_options,
-    binary_stdout,
     code_header,
     do_jobs,
     finish,
     load_codec,
     report_failure,
+    write_output,
 )
 from .files import CODE_EXTENSION, PIPE, Job, plan
 
@@ -42,12 +42,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "  sqcodec encode corpus/ 'more/**/*.flac' --out codes/\n"
         "  ffmpeg -i talk.mp4 -f wav - | sqcodec encode - talk.sqc",
     )
-    parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders, globs, or - for stdin")
-    add_options(
-        parser, "--out", required=False, metavar="PATH",
-        help="folder for the .sqc files, mirroring the input folders; or the file (or -) for one input; "
-        "default: beside each input. A second argument that ends in .sqc is the output file",
-    )  # fmt: skip
+    add_inputs(
+        parser,
+        "folder for the .sqc files, mirroring the input folders; or the file (or -) for one input; default: beside "
+        "each input. A second argument that ends in .sqc is the output file",
+    )
     parser.add_argument("--allow-cut", action="store_true", help="code what is there of a file that was cut off")
     add_rate_options(parser)
     parser.add_argument(
@@ -114,13 +113,7 @@ def encode_file(codec: Codec, job: Job, progress: Progress, arguments: argparse.
         )
     payload = packer.finish()
     header = replace(header, payload_kind=packer.payload_kind)
-    if job.target == PIPE:
-        data = container.join(header, payload)
-        with binary_stdout() as stream:
-            stream.write(data)
-        size = len(data)
-    else:
-        size = container.write_payload(job.target, header, payload)
+    size = write_output(job, container.join(header, payload))
     return Coded.of(job, codec, header, size, progress.elapsed)
 
 
