@@ -93,38 +93,6 @@ class SeveralCodebooks(LearnedQuantizer):
         return nearest_codes(latents.flatten(0, -2), self.codes_of(book)).unflatten(0, latents.shape[:-1])
 
 
-class ResidualVQ(SeveralCodebooks, kinds=("rvq",), settings=SeveralConfig):
-    """Residual VQ: each codebook codes what those before left (SoundStream, arXiv 2107.03312, section III-C)."""
-
-    def __init__(self, feature_dim: int, config: SeveralConfig) -> None:
-        super().__init__(feature_dim, config, [config.dim] * len(config.levels))
-
-    def learn(self, latents: Tensor, features: Tensor) -> Learned:
-        residual, codes, digits = latents, torch.zeros_like(latents), []
-        loss = torch.zeros((), device=latents.device)
-        for book in self.books:
-            found, index, part = book(residual)
-            residual, codes = residual - found.detach(), codes + found
-            digits.append(index)
-            loss = loss + part.sum()
-        # Each codebook passes the gradient of its own input: together that would count the latents Q times.
-        return Learned(straight_through(codes, latents), join_digits(torch.stack(digits, -1), self.levels), loss)
-
-    def nearest(self, latents: Tensor) -> Tensor:
-        digits, residual = [], latents
-        for book in range(len(self.books)):
-            index = self.find(book, residual)
-            residual = residual - self.codes_of(book)[index]
-            digits.append(index)
-        return join_digits(torch.stack(digits, -1), self.levels)
-
-    def lookup(self, indices: Tensor) -> Tensor:
-        self.check_indices(indices)
-        digits = split_digits(indices, self.levels)
-        return sum((self.codes_of(book)[digits[..., book]] for book in range(1, len(self.books))),
-                   self.codes_of(0)[digits[..., 0]])
-
-
 class ProductVQ(SeveralCodebooks, kinds=("pvq",), settings=SeveralConfig):
     """Product VQ: the latent is cut into Q parts, each with a codebook (Jégou et al. 2011; arXiv 1910.05453)."""
 
@@ -160,9 +128,9 @@ class MultiScaleVQ(SeveralCodebooks, kinds=("msrvq",), settings=MultiScaleConfig
     the last group may be shorter. "Our reading": plain means and repetition, none of SNAC's other layers.
     """
 
-    def __init__(self, feature_dim: int, config: MultiScaleConfig) -> None:
+    def __init__(self, feature_dim: int, config: BooksConfig) -> None:
         super().__init__(feature_dim, config, [config.dim] * len(config.levels))
-        self.strides = config.strides
+        self.strides = config.strides or (1,) * len(config.levels)
 
     def learn(self, latents: Tensor, features: Tensor) -> Learned:
         residual, codes, digits = latents, torch.zeros_like(latents), []
@@ -173,6 +141,7 @@ class MultiScaleVQ(SeveralCodebooks, kinds=("msrvq",), settings=MultiScaleConfig
             residual, codes = residual - spread, codes + spread
             digits.append(first_of_group(index, stride, latents.shape[-2]))
             loss = loss + part.sum()
+        # Each codebook passes the gradient of its own input: together that would count the latents Q times.
         return Learned(straight_through(codes, latents), join_digits(torch.stack(digits, -1), self.levels), loss)
 
     def nearest(self, latents: Tensor) -> Tensor:
@@ -191,6 +160,10 @@ class MultiScaleVQ(SeveralCodebooks, kinds=("msrvq",), settings=MultiScaleConfig
             found = self.codes_of(book)[digits[..., ::stride, book]]
             codes = codes + spread_groups(found, stride, count)
         return codes
+
+
+class ResidualVQ(MultiScaleVQ, kinds=("rvq",), settings=SeveralConfig):
+    """Residual VQ: each codebook codes what those before left (SoundStream, arXiv 2107.03312, section III-C)."""
 
 
 def group_means(latents: Tensor, stride: int) -> Tensor:
