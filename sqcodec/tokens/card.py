@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sqcodec.evaluation.tables import markdown_table
 from sqcodec.tokens.records import TokenInfo
 
 _READ = {
@@ -39,7 +40,7 @@ def dataset_card(index: dict, info: TokenInfo, format: str) -> str:
         "clips skipped": f"{index['skipped']} (`skipped.jsonl` says which and why)" if index["skipped"] else "0",
         "shards": f"{index['shards']}, {format}",
     }
-    table = [f"| {name} | {value} |" for name, value in rows.items()]
+    table = markdown_table([["", ""], *map(list, rows.items())])
     read = _READ[format].format(here="DIR")
     return "\n".join(
         [
@@ -48,8 +49,6 @@ def dataset_card(index: dict, info: TokenInfo, format: str) -> str:
             "",
             f"# Speech tokens of {info.model}",
             "",
-            "| | |",
-            "|---|---|",
             *table,
             "",
             "Columns: `id` (path in the corpus), `tokens`, `num_samples` (true length at the model's rate: what "

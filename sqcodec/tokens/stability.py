@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 
 import numpy as np
 
@@ -44,12 +46,12 @@ def measure_stability(
     generator = np.random.default_rng(seed)
     changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     for share in SHIFTS:
-        samples = max(round(share * codec.hop_length), 1)
-        changes[f"shift of {share:g} hop"] = _Shift(samples)
+        later = slice(max(round(share * codec.hop_length), 1), None)
+        changes[f"shift of {share:g} hop"] = itemgetter(later)
     for gain in GAINS:
-        changes[f"gain {gain:+g} dB"] = _Gain(gain)
+        changes[f"gain {gain:+g} dB"] = partial(_louder, decibels=gain)
     for level in NOISES:
-        changes[f"noise at -{level:g} dB"] = _Noise(level, generator)
+        changes[f"noise at -{level:g} dB"] = partial(_noisier, decibels=-level, generator=generator)
     plain = [tokens.numpy() for tokens in codec.encode_batch(list(clips), bits=bits)]
     levels = codec.config.digit_levels(bits)
     results = {}
@@ -66,27 +68,12 @@ def measure_stability(
     return results
 
 
-@dataclass(frozen=True)
-class _Shift:
-    samples: int
 
-    def __call__(self, clip: np.ndarray) -> np.ndarray:
-        return clip[self.samples :]
+def _louder(clip: np.ndarray, decibels: float) -> np.ndarray:
+    return np.asarray(clip * 10 ** (decibels / 20), np.float32)
 
 
-@dataclass(frozen=True)
-class _Gain:
-    decibels: float
-
-    def __call__(self, clip: np.ndarray) -> np.ndarray:
-        return np.asarray(clip * 10 ** (self.decibels / 20), np.float32)
-
-
-@dataclass(frozen=True)
-class _Noise:
-    decibels: float
-    generator: np.random.Generator
-
-    def __call__(self, clip: np.ndarray) -> np.ndarray:
-        noise = self.generator.standard_normal(len(clip)) * np.sqrt(np.mean(clip**2)) * 10 ** (-self.decibels / 20)
-        return np.asarray(clip + noise, np.float32)
+def _noisier(clip: np.ndarray, decibels: float, generator: np.random.Generator) -> np.ndarray:
+    """With noise ``decibels`` above the clip's own power."""
+    noise = generator.standard_normal(len(clip)) * np.sqrt(np.mean(clip**2)) * 10 ** (decibels / 20)
+    return np.asarray(clip + noise, np.float32)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from sqcodec.tokens.records import TokenRecord
 
 BATCH_SECONDS = 120.0
 """Clips are coded together up to this much audio; a longer one goes through in blocks by itself."""
+
+_Clip = tuple[Item, np.ndarray, AudioReader]
+"""With samples [T] at the model's rate, and what read them."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +70,6 @@ class ShardResult:
             raise ValueError(f"'{path}' is damaged: remove it, and its shard is made again.") from None
 
 
-@dataclass
-class _Batch:
-    """Clips that wait to be coded together."""
-
-    items: list[Item] = field(default_factory=list)
-    samples: list[np.ndarray] = field(default_factory=list)
-    readers: list[tuple[float, int]] = field(default_factory=list)
-    total: int = 0
-
-
 def prepare_process() -> None:
     """One thread a worker: they are as many as the cores, and tokens must not depend on the machine. A worker whose
     parent was killed ends too."""
@@ -111,8 +105,8 @@ def run_shard(task: ShardTask) -> ShardResult:
 
 
 def _code(codec: Codec, task: ShardTask, skipped: list[Skipped]) -> Iterator[TokenRecord]:
-    batch = _Batch()
-    most = int(BATCH_SECONDS * codec.sample_rate)
+    """The records of clips, those of a batch together and after those of longer clips in between."""
+    most, batch, waiting = int(BATCH_SECONDS * codec.sample_rate), list[_Clip](), 0
     for item in task.items:
         try:
             with AudioReader(item.path) as reader:
@@ -122,62 +116,39 @@ def _code(codec: Codec, task: ShardTask, skipped: list[Skipped]) -> Iterator[Tok
                     held.append(block)
                     total += block.shape[1]
                     if total > most:
-                        counted = _Counted(held, blocks)
-                        tokens = np.concatenate(list(codec.encode_blocks(counted, bits=task.info.bits)), axis=1)[0]
-                        yield _record(task, item, tokens, counted.total, reader)
+                        coded = list(codec.encode_blocks(itertools.chain(held, blocks), bits=task.info.bits))
+                        length = -(-reader.samples_read * codec.sample_rate // reader.sample_rate)
+                        yield _record(task, item, np.concatenate(coded, axis=1)[0], length, reader)
                         break
                 else:
-                    length = (reader.samples_read / reader.sample_rate, reader.sample_rate)
-                    if batch.items and batch.total + total > most:
-                        yield from _flush(codec, task, batch)
-                        batch = _Batch()
-                    batch.items.append(item)
-                    batch.samples.append(np.concatenate(held, axis=1)[0])
-                    batch.readers.append(length)
-                    batch.total += total
+                    if batch and waiting + total > most:
+                        yield from _code_batch(codec, task, batch)
+                        batch, waiting = [], 0
+                    batch.append((item, np.concatenate(held, axis=1)[0], reader))
+                    waiting += total
         except (ValueError, OSError) as error:
             skipped.append(Skipped(item.id, item.path, " ".join(str(error).split())))
-    if batch.items:
-        yield from _flush(codec, task, batch)
+    if batch:
+        yield from _code_batch(codec, task, batch)
 
 
-def _flush(codec: Codec, task: ShardTask, batch: _Batch) -> Iterator[TokenRecord]:
-    coded = codec.encode_batch(batch.samples, bits=task.info.bits)
-    for item, samples, (seconds, rate), tokens in zip(batch.items, batch.samples, batch.readers, coded, strict=True):
-        kept = tokens.numpy().astype(task.info.dtype)
-        yield _make(item, kept, len(samples), seconds, rate)
+def _code_batch(codec: Codec, task: ShardTask, batch: list[_Clip]) -> Iterator[TokenRecord]:
+    coded = codec.encode_batch([samples for _, samples, _ in batch], bits=task.info.bits)
+    for (item, samples, reader), tokens in zip(batch, coded, strict=True):
+        yield _record(task, item, tokens.numpy(), len(samples), reader)
 
 
 def _record(task: ShardTask, item: Item, tokens: np.ndarray, length: int, reader: AudioReader) -> TokenRecord:
-    seconds = reader.samples_read / reader.sample_rate
-    return _make(item, tokens.astype(task.info.dtype), length, seconds, reader.sample_rate)
-
-
-def _make(item: Item, tokens: np.ndarray, length: int, seconds: float, rate: int) -> TokenRecord:
-    return TokenRecord(item.id, tokens, length, seconds, rate, item.speaker, item.split, item.text, item.source)
+    """Of a clip that was read to its end; ``length`` in samples at the model's rate."""
+    seconds, rate = reader.samples_read / reader.sample_rate, reader.sample_rate
+    kept = tokens.astype(task.info.dtype)
+    return TokenRecord(item.id, kept, length, seconds, rate, item.speaker, item.split, item.text, item.source)
 
 
 def _mono(reader: AudioReader, sample_rate: int) -> Iterator[np.ndarray]:
     """Blocks [1, t]: the mean of the channels."""
     for block in reader.blocks(sample_rate):
         yield block if block.shape[0] == 1 else block.mean(axis=0, keepdims=True, dtype=np.float32)
-
-
-class _Counted:
-    """Blocks read already, then the rest; counts their samples."""
-
-    def __init__(self, held: list[np.ndarray], rest: Iterator[np.ndarray]) -> None:
-        self._held, self._rest, self.total = held, rest, 0
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        while self._held:
-            yield self._count(self._held.pop(0))
-        for block in self._rest:
-            yield self._count(block)
-
-    def _count(self, block: np.ndarray) -> np.ndarray:
-        self.total += block.shape[1]
-        return block
 
 
 @lru_cache(maxsize=1)
