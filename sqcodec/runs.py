@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from sqcodec.files import published, remove_partial, write_atomically
+from sqcodec.files import published, read_lines, remove_partial, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -156,11 +156,9 @@ def trainer_lock(folder: Path) -> Iterator[None]:
 def cut_metrics(folder: Path, step: int) -> None:
     """Removes the lines of later steps, which will come again, and what a crash left half."""
     path = folder / METRICS_NAME
-    if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if (row := _row(line)) is not None and row["step"] <= step]
-        if kept != lines:
-            write_atomically(path, "".join(line + "\n" for line in kept))
+    kept = [row for row in read_metrics(folder) if row["step"] <= step]
+    if path.is_file() and len(kept) < len(path.read_bytes().splitlines()):
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def add_metrics(folder: Path, row: dict[str, Any]) -> None:
@@ -171,23 +169,12 @@ def add_metrics(folder: Path, row: dict[str, Any]) -> None:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl that are whole."""
-    path = folder / METRICS_NAME
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [row for row in map(_row, lines) if row is not None]
+    return [row for row in read_lines(folder / METRICS_NAME) if "step" in row]
 
 
 def has_metrics(folder: Path, step: int, name: str) -> bool:
     """Whether a line of a step has this number."""
     return any(row["step"] == step and name in row for row in read_metrics(folder))
-
-
-def _row(line: str) -> dict[str, Any] | None:
-    """A line of metrics.jsonl; None where a crash cut it."""
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    return row if isinstance(row, dict) and "step" in row else None
 
 
 # ---- signals

@@ -17,8 +17,8 @@ from sqcodec.config import quantizer_config
 from sqcodec.study.plan import Claim, Job, load_plan
 from sqcodec.study.plots import write_plots
 from sqcodec.study.report import claims_table
+from sqcodec.study.run import read_results
 from sqcodec.study.scores import codebook_numbers
-from sqcodec.study.store import Store
 from sqcodec.study.summary import Line, difference, summarise
 from sqcodec.study.watch import collapses, perplexity
 
@@ -97,7 +97,7 @@ def test_a_study_runs_resumes_and_reports(study, tmp_path) -> None:
     out = tmp_path / "out"
     arguments = ["study", str(study), "--out", str(out)]
     assert main(arguments) == 0
-    results = Store(out).read()
+    results = read_results(out)
     assert list(results) == ["fsp/16/0", "vp/16/0", "none/16/0", "gritvq/16/0", "broken/16/0"]
     assert "not finite" in results["broken/16/0"]["failed"]
     for key in ("fsp/16/0", "vp/16/0", "gritvq/16/0"):
@@ -122,7 +122,7 @@ def test_a_study_runs_resumes_and_reports(study, tmp_path) -> None:
     kept = store.read_text().splitlines()
     store.write_text("\n".join(kept[:3] + kept[4:]) + "\n" + kept[3][:50])
     assert main([*arguments, "--no-plots"]) == 0
-    again = Store(out).read()
+    again = read_results(out)
     assert len(store.read_text().splitlines()) == 6  # four, the broken one, the new one
     assert again["gritvq/16/0"]["mel"] == results["gritvq/16/0"]["mel"]
     assert again["gritvq/16/0"]["gradient_variance"] == results["gritvq/16/0"]["gradient_variance"]

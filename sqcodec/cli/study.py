@@ -35,8 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from sqcodec.study.plan import load_plan
     from sqcodec.study.report import write_report
-    from sqcodec.study.run import fit_to_corpus, run_study
-    from sqcodec.study.store import Store
+    from sqcodec.study.run import fit_to_corpus, read_results, run_study
     from sqcodec.training.recipes import find_recipe
 
     show_log()
@@ -52,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             run_study(fit_to_corpus(plan), arguments.out, arguments.cache, arguments.device, arguments.retry)
         except KeyboardInterrupt:
-            if Store(arguments.out).read():
+            if read_results(arguments.out):
                 write_report(plan, arguments.out, plots=False)
             raise
     for path in write_report(plan, arguments.out, plots=plots):

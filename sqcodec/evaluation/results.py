@@ -6,14 +6,14 @@ clip and system counts. `results.json` (schema `sqcodec.evaluation/1`) is writte
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from sqcodec.files import write_atomically
+from sqcodec.files import append_lines, read_lines, write_atomically
 
 from .scorers import all_metrics
 
@@ -75,25 +75,14 @@ class RowStore:
         self.path = folder / "rows.jsonl"
         self.rows: dict[tuple[str, str], Row] = {}
         known = {item.name for item in fields(Row)}
-        if self.path.exists():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                try:
-                    values = json.loads(line)
-                    row = Row(**{key: value for key, value in values.items() if key in known})
-                except (json.JSONDecodeError, TypeError, AttributeError):
-                    continue
+        for values in read_lines(self.path):
+            with contextlib.suppress(TypeError):  # it lacks what a row needs
+                row = Row(**{key: value for key, value in values.items() if key in known})
                 self.rows[row.system, row.utterance] = row
 
     def add(self, rows: list[Row]) -> None:
         """Keeps rows, on disk before it returns."""
-        text = ""
-        if self.path.exists() and self.path.stat().st_size:
-            with self.path.open("rb") as file:
-                file.seek(-1, os.SEEK_END)
-                text = "" if file.read(1) == b"\n" else "\n"
-        text += "".join(json.dumps(asdict(row)) + "\n" for row in rows)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(text)
+        append_lines(self.path, map(asdict, rows))
         for row in rows:
             self.rows[row.system, row.utterance] = row
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqcodec.evaluation.tables import markdown_table
 from sqcodec.study.plan import Claim, Job, Plan
-from sqcodec.study.store import Store
+from sqcodec.study.run import read_results
 from sqcodec.study.summary import COLUMNS, Column, Line, difference, over_sizes, summarise
 
 
@@ -17,7 +17,7 @@ def write_report(plan: Plan, out: str | Path, plots: bool = True) -> list[Path]:
     Raises ValueError where the store is empty.
     """
     out = Path(out)
-    results = Store(out).read()
+    results = read_results(out)
     lines = summarise(plan, results.values())
     if not lines:
         raise ValueError(f"There are no results in '{out}' yet.")

@@ -15,13 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from sqcodec.data.manifest import read_manifest
+from sqcodec.files import append_lines, read_lines
 from sqcodec.study.plan import Job, Plan
-from sqcodec.study.store import Store
 
 log = logging.getLogger(__name__)
 
+RESULTS = "results.jsonl"
+"""One line a finished run. A run without a line is run (again)."""
 PRELOADED = ("librosa.filters", "librosa.core", "pesq", "pystoi", "scipy.spatial", "vector_quantize_pytorch")
 """Imported before the runs fork, so that none pays for it; each is needed by some runs only."""
+
+
+def read_results(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """Results of a study by key: of each run that ended the last line of ``RESULTS``."""
+    return {result["key"]: result for result in read_lines(Path(folder) / RESULTS)}
 
 
 def run_study(plan: Plan, out: str | Path, cache: str | None, device: str = "cpu", retry: bool = False) -> None:
@@ -35,14 +42,13 @@ def run_study(plan: Plan, out: str | Path, cache: str | None, device: str = "cpu
         retry: also what failed before.
     """
     out = Path(out)
-    store = Store(out)
     import_module("sqcodec.study.trial")
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             import_module(name)
-    jobs, failure, succeeded = plan.jobs(), None, any("failed" not in result for result in store.read().values())
+    jobs, failure, succeeded = plan.jobs(), None, any("failed" not in result for result in read_results(out).values())
     for number, job in enumerate(jobs, start=1):
-        known = store.read().get(job.key)
+        known = read_results(out).get(job.key)
         if known is not None and not (retry and "failed" in known):
             continue
         started = time.monotonic()
@@ -58,9 +64,9 @@ def run_study(plan: Plan, out: str | Path, cache: str | None, device: str = "cpu
             log.info("  failed: %s", result["failed"])
             continue
         if failure is not None:
-            store.add(failure)
+            append_lines(out / RESULTS, [failure])
             failure = None
-        store.add(result)
+        append_lines(out / RESULTS, [result])
         shown = ("failed",) if "failed" in result else ("mel", "pesq_wb", "stoi", "cvu", "cpu_seconds")
         log.info("  %s (%.0f s)", {name: result.get(name) for name in shown}, time.monotonic() - started)
 

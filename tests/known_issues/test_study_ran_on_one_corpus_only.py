@@ -11,8 +11,7 @@ from cli_helpers import failure
 from sqcodec.cli import main
 from sqcodec.study import run as study_run
 from sqcodec.study.plan import Job, Plan, load_plan
-from sqcodec.study.run import fit_to_corpus, run_study
-from sqcodec.study.store import Store
+from sqcodec.study.run import fit_to_corpus, read_results, run_study
 
 ROOT = Path(__file__).parents[2]
 STUDY, DATA = ROOT / "recipes" / "study.toml", ROOT / "tests" / "data"
@@ -50,7 +49,7 @@ def test_an_error_that_all_runs_share_stops_it(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(study_run, "_apart", fail)
     with pytest.raises(ValueError, match="failed alike.*no clips"):
         run_study(plan, tmp_path, None)
-    assert next(reasons) == "no clips" and not Store(tmp_path).read()  # two were tried; the next call tries again
+    assert next(reasons) == "no clips" and not read_results(tmp_path)  # two were tried; the next call tries again
 
 
 def test_an_error_of_one_run_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +60,8 @@ def test_an_error_of_one_run_is_a_finding(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(study_run, "_apart", first_fails)
     run_study(plan, tmp_path, None)
-    assert [result.get("failed") for result in Store(tmp_path).read().values()].count("not finite") == 1
-    assert len(Store(tmp_path).read()) == len(plan.jobs())
+    assert [result.get("failed") for result in read_results(tmp_path).values()].count("not finite") == 1
+    assert len(read_results(tmp_path)) == len(plan.jobs())
 
 
 def test_one_line_for_a_study_without_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
