@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from sqcodec.config import ModelConfig
+    from sqcodec.data.manifest import Clip
+    from sqcodec.entropy import Predictor
+    from sqcodec.tokens.dataset import TokenDataset
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -175,23 +178,21 @@ def _finest(config: ModelConfig) -> int | None:
     return config.quantizer.bits[2] if config.quantizer.bits else None
 
 
-def _line(clip: object) -> str:
+def _line(clip: Clip) -> str:
     import dataclasses
     import json
 
-    fields = dataclasses.asdict(clip)  # type: ignore[call-overload]
+    fields = dataclasses.asdict(clip)
     return json.dumps(fields | {"path": str(Path(fields["path"]).resolve())}) + "\n"
 
 
 def _from_corpus(
-    dataset: object, folder: Path, config: ModelConfig, arguments: argparse.Namespace
+    dataset: TokenDataset, folder: Path, config: ModelConfig, arguments: argparse.Namespace
 ) -> tuple[list[tuple[str, str]], list[np.ndarray]]:
     import numpy as np
 
     from sqcodec.registry import hashes
-    from sqcodec.tokens.dataset import TokenDataset
 
-    assert isinstance(dataset, TokenDataset)
     if dataset.info.weights_hash not in hashes(folder):
         raise ValueError(f"{dataset.folder}: made by the model {dataset.info.model!r}, not by that of '{folder}'")
     finest = config.codes(_finest(config))
@@ -209,13 +210,11 @@ def _from_corpus(
     )
 
 
-def _savings(predictor: object, config: ModelConfig, clips: list[np.ndarray]) -> list[dict]:
+def _savings(predictor: Predictor, config: ModelConfig, clips: list[np.ndarray]) -> list[dict]:
     """What coding ``clips`` saves: for each of a few rates bits a token, kbit/s before and after, and a sentence."""
-    from sqcodec.entropy import Predictor
     from sqcodec.entropy.symbols import alphabets_of
     from sqcodec.entropy.train import coded_bits
 
-    assert isinstance(predictor, Predictor)
     if alphabets_of(config) != predictor.alphabet_sizes:
         raise ValueError(f"the predictor is for symbols of {list(predictor.alphabet_sizes)}, not this model's")
     most, bits_range = predictor.num_symbols, config.quantizer.bits

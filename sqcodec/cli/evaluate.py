@@ -60,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("name audio files, folders or manifests, first or behind --data, one of the two")
     for package in ("scipy", "matplotlib", "jinja2"):
         require(package, "eval", "evaluate")
+    from tqdm import tqdm
+
     from sqcodec.evaluation.evaluate import Options, evaluate
     from sqcodec.evaluation.report import publish
     from sqcodec.evaluation.scorers import all_metrics
@@ -86,7 +88,16 @@ def run(arguments: argparse.Namespace) -> int:
         memory=True,
         strict=arguments.metrics not in choices,
     )
-    results = evaluate(options, None if arguments.quiet else _Bar())
+    with tqdm(unit="clip", file=sys.stderr, smoothing=0.05, disable=arguments.quiet) as bar:
+
+        def show(done: int, total: int) -> None:
+            if bar.total is None:
+                bar.reset(total)
+                bar.initial = done
+            bar.n = done
+            bar.refresh()
+
+        results = evaluate(options, show)
     files = publish(results, arguments.out)
     for row in main_table(results):
         print(printable("\t".join(row)))
@@ -114,21 +125,3 @@ def _at_rates(models: list[str], kbps: str) -> list[str]:
     if found == models:
         raise UsageError(f"--kbps {kbps}: none of the models has several rates (`sqcodec models` shows which have)")
     return found
-
-
-class _Bar:
-    """A progress bar on stderr."""
-
-    def __init__(self) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(unit="clip", file=sys.stderr, smoothing=0.05)
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._bar.total is None:
-            self._bar.reset(total)
-            self._bar.initial = done
-        self._bar.n = done
-        self._bar.refresh()
-        if done == total:
-            self._bar.close()

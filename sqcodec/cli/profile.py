@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 
 from .common import add_options
 
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--seconds {arguments.seconds:g}: choose 0.1 to 600.")
     result = profile(arguments.model, arguments.device, arguments.seconds, arguments.threads)
     if arguments.json:
-        print(json.dumps(result.to_dict()))
+        print(json.dumps(asdict(result)))
         return 0
     lookahead = "not causal" if result.lookahead_ms is None else f"{result.lookahead_ms:.1f} ms"
     lines = [
