@@ -7,7 +7,7 @@ these are underestimates: a perplexity cannot exceed the number of tokens counte
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,46 +29,34 @@ class CodebookUse:
     bigram_entropy: float
     curve: list[tuple[int, float]]
 
-    def to_dict(self) -> dict:
-        return asdict(self)
-
 
 def codebook_use(streams: list[np.ndarray], codebook_size: int) -> CodebookUse:
     """Counts token streams [N]. Raises ValueError for no tokens, or one outside [0, K)."""
-    empty = np.zeros(0, np.int64)
-    tokens = np.concatenate([empty, *(np.asarray(stream, np.int64).reshape(-1) for stream in streams)])
+    streams = [np.asarray(stream, np.int64).reshape(-1) for stream in streams]
+    tokens = np.concatenate(streams) if streams else np.zeros(0)
     if not len(tokens):
         raise ValueError("No tokens to count.")
     if tokens.min() < 0 or tokens.max() >= codebook_size:
         raise ValueError(f"Tokens {tokens.min()} to {tokens.max()} do not fit a codebook of {codebook_size}.")
+    before, after = (np.concatenate([stream[part] for stream in streams]) for part in (slice(-1), slice(1, None)))
     _, counts = np.unique(tokens, return_counts=True)
-    entropy = _entropy(counts)
-    pairs = np.concatenate([_pairs(stream, codebook_size) for stream in streams])
-    first = np.concatenate([np.asarray(stream).reshape(-1)[:-1] for stream in streams])
-    conditional = 0.0
-    if len(pairs):
-        conditional = _entropy(np.unique(pairs, return_counts=True)[1]) - _entropy(
-            np.unique(first, return_counts=True)[1]
-        )
+    bits = entropy(tokens)
     shares = np.sort(counts)[::-1] / len(tokens)
     points = np.unique(np.geomspace(1, len(counts), _CURVE_POINTS).astype(int))
     return CodebookUse(
         codebook_size=codebook_size,
         num_tokens=len(tokens),
         used=len(counts),
-        entropy=entropy,
-        perplexity=float(2**entropy),
-        cvu=float(2**entropy / codebook_size),
-        bigram_entropy=conditional,
+        entropy=bits,
+        perplexity=float(2**bits),
+        cvu=float(2**bits / codebook_size),
+        bigram_entropy=entropy(before * codebook_size + after) - entropy(before),
         curve=[(int(rank), float(shares[rank - 1])) for rank in points],
     )
 
 
-def _pairs(stream: np.ndarray, codebook_size: int) -> np.ndarray:
-    flat = np.asarray(stream, np.int64).reshape(-1)
-    return flat[:-1] * codebook_size + flat[1:]
-
-
-def _entropy(counts: np.ndarray) -> float:
+def entropy(values: np.ndarray) -> float:
+    """Of how often each of them, or each row of [M, n], occurs: bits; 0 of none."""
+    _, counts = np.unique(values, axis=0 if values.ndim > 1 else None, return_counts=True)
     shares = counts / counts.sum()
     return float(-(shares * np.log2(shares)).sum())

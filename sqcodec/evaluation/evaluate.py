@@ -76,8 +76,32 @@ def evaluate(options: Options, progress: Callable[[int, int], None] | None = Non
         if progress:
             progress(done, total)
     rows = [store.rows[system_key(text), u.name] for text in infos for u in utterances]
+    systems = {system_key(text): {"text": text, **asdict(info)} for text, info in infos.items()}
+    summary = summarise(rows, systems, metrics, options.out)
     peaks = _peaks(options, infos, utterances, store) if options.memory else {}
-    return _results(options, infos, metrics, left_out, rows, peaks)
+    for system, values in summary.items():
+        values["peak_mib"] = peaks.get(system)
+    named = [options.source] if isinstance(options.source, (str, os.PathLike)) else options.source
+    source = ", ".join(map(str, named[:3])) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
+    packages = dict.fromkeys(package for scorer in scorers_for(metrics) for package in scorer.packages)
+    versions = {"python": platform.python_version()}
+    versions |= {name: version(name) for name in ("sqcodec", "numpy", *packages)}
+    first = next(iter(systems))
+    return Results(
+        command=options.command,
+        created=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        source=source + (f" (split {options.split})" if options.split else ""),
+        reference_rate=REFERENCE_RATE,
+        versions=versions,
+        metrics={name: asdict(metric) for name, metric in all_metrics().items() if name in metrics},
+        systems=systems,
+        summary=summary,
+        breakdowns={by: break_down(rows, systems, metrics, by) for by in ("corpus", "source", "speaker")},
+        comparisons=compare(rows, first, systems, metrics),
+        left_out=left_out,
+        rows=rows,
+        baseline=first,
+    )
 
 
 def _usable_metrics(options: Options, left_out: dict[str, str]) -> list[str]:
@@ -188,42 +212,3 @@ def _peaks(
     fingerprints = {text: row.fingerprint for text, row in zip(infos, by_clip[longest], strict=True)}
     found = peak_memory(fingerprints, utterances[longest], options.out, options.device)
     return {system_key(text): peak for text, peak in found.items()}
-
-
-def _said(source: str | Sequence[str]) -> str:
-    names = [str(source)] if isinstance(source, (str, os.PathLike)) else [str(name) for name in source]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _results(
-    options: Options,
-    infos: dict[str, SystemInfo],
-    metrics: list[str],
-    left_out: dict[str, str],
-    rows: list[Row],
-    peaks: dict[str, float],
-) -> Results:
-    known = all_metrics()
-    systems = {system_key(text): {"text": text, **asdict(info)} for text, info in infos.items()}
-    versions = {"python": platform.python_version(), "sqcodec": version("sqcodec"), "numpy": version("numpy")}
-    for scorer in scorers_for(metrics):
-        versions.update(scorer.versions())
-    first = next(iter(systems))
-    summary = summarise(rows, systems, metrics, options.out)
-    for system, values in summary.items():
-        values["peak_mib"] = peaks.get(system)
-    return Results(
-        command=options.command,
-        created=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        source=_said(options.source) + (f" (split {options.split})" if options.split else ""),
-        reference_rate=REFERENCE_RATE,
-        versions=versions,
-        metrics={name: asdict(known[name]) for name in known if name in metrics},
-        systems=systems,
-        summary=summary,
-        breakdowns={by: break_down(rows, systems, metrics, by) for by in ("corpus", "source", "speaker")},
-        comparisons=compare(rows, first, systems, [name for name in metrics]),
-        left_out=left_out,
-        rows=rows,
-        baseline=first,
-    )

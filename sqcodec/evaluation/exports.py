@@ -19,7 +19,7 @@ _NAMES = {"pesq_wb": "pesq", "stoi": "stoi", "mel": "mel", "stft": "stft", "f0_r
 _ALL = "all"
 
 
-def write_versa(results: Results, folder: Path) -> list[Path]:
+def write_versa(results: Results, folder: Path) -> None:
     """exports/versa/: reference.scp, one .scp a system, utt2spk, and scores of each clip as JSON lines."""
     out = folder / "exports" / "versa"
     out.mkdir(parents=True, exist_ok=True)
@@ -32,14 +32,11 @@ def write_versa(results: Results, folder: Path) -> list[Path]:
         scores.setdefault(row.system, []).append(json.dumps({"key": row.utterance, **row.scores}))
     names = sorted({(row.utterance, row.speaker or row.utterance) for row in good})
     lists["reference"] = [f"{name} {clip_path(folder, 'reference', name).resolve()}" for name, _ in names]
-    files = []
     texts = {f"{name}.scp": lines for name, lines in lists.items()}
     texts |= {f"{name}.result.txt": lines for name, lines in scores.items()}
     texts["utt2spk"] = [f"{name} {speaker}" for name, speaker in names]
     for name, lines in texts.items():
         write_atomically(out / name, "".join(f"{line}\n" for line in sorted(lines)))
-        files.append(out / name)
-    return files
 
 
 def write_codec_superb(results: Results, folder: Path) -> Path:

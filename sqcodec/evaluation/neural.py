@@ -261,14 +261,15 @@ class Lyra(NeuralCodec):
     the streaming state, so each clip has fresh ones.
     """
 
-    sample_rate, frame, bits, package = 16000, 320, 4.0, "ai-edge-litert"
+    name, sample_rate, frame, bits, package = "Lyra 2", 16000, 320, 4.0, "ai-edge-litert"
     QUANTIZERS = {"3.2": 16, "6": 30, "6.0": 30, "9.2": 46}
     FILES = ("soundstream_encoder.tflite", "quantizer.tflite", "lyragan.tflite")
 
     def __init__(self, kind: str, setting: str, device: str) -> None:
         if setting not in self.QUANTIZERS:
             raise ValueError(f"'lyra:{setting}': choose one of 3.2, 6, 9.2.")
-        self.setting, self.quantizers = setting, self.QUANTIZERS[setting]
+        self.quantizers = self.QUANTIZERS[setting]
+        self.bit_rate = 200.0 * self.quantizers
         folder = os.environ.get("SQCODEC_LYRA_DIR", "")
         self.files = [Path(folder, name) for name in self.FILES]
         missing = [file.name for file in self.files if not file.is_file()]
@@ -278,11 +279,6 @@ class Lyra(NeuralCodec):
                 f"lyra:{setting} needs SQCODEC_LYRA_DIR, the folder of {', '.join(self.FILES)}: {where}."
             )
         self._litert = require("ai_edge_litert.interpreter", "lyra", "Lyra")
-
-    def info(self) -> SystemInfo:
-        versions = {self.package: version(self.package)}
-        fingerprint = f"lyra:{self.setting} {versions}"
-        return SystemInfo(f"Lyra 2 {self.setting}", 200.0 * self.quantizers, self.sample_rate, versions, fingerprint)
 
     def code(self, utterance: Utterance) -> Coded:
         encoder, quantizer, decoder = (self._interpreter(file) for file in self.files)

@@ -58,9 +58,6 @@ class Profile:
     device: str
     speeds: list[Speed]
 
-    def to_dict(self) -> dict:
-        return asdict(self)
-
 
 def profile(
     model: str, device: str = "cpu", seconds: float = DEFAULT_SECONDS, threads: list[int] | None = None

@@ -77,9 +77,6 @@ class Scorer:
             self.check()
         return self.function
 
-    def versions(self) -> dict[str, str]:
-        return {package: version(package) for package in self.packages}
-
 
 _SCORERS: list[Scorer] = []
 _MODULES = ("metrics", "opinion", "recognition")

@@ -7,7 +7,7 @@ Clips of one speaker resemble each other: speakers are drawn with replacement an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,9 +24,6 @@ class Interval:
     high: float
     count: int
     speakers: int
-
-    def to_dict(self) -> dict[str, float]:
-        return asdict(self)
 
 
 def bootstrap_mean(

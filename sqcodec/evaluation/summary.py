@@ -38,23 +38,20 @@ def summarise(rows: list[Row], systems: Systems, metrics: list[str], folder: Pat
             "failures": [row.utterance for row in own if row.status != "ok"],
             "seconds": sum(row.seconds for row in good),
             "metrics": _means(own, shared),
-            "payload_bit_rate": _rate(good, "payload_bits"),
-            "file_bit_rate": _rate(good, "file_bits"),
-            "compact_bit_rate": _rate(good, "compact_bits"),
-            "token_rate": _rate(good, "num_tokens"),
-            "encode_speed": _speed(good, "encode_seconds"),
-            "decode_speed": _speed(good, "decode_seconds"),
+            "payload_bit_rate": _ratio(good, "payload_bits", "seconds"),
+            "file_bit_rate": _ratio(good, "file_bits", "seconds"),
+            "compact_bit_rate": _ratio(good, "compact_bits", "seconds"),
+            "token_rate": _ratio(good, "num_tokens", "seconds"),
+            "encode_speed": _ratio(good, "seconds", "encode_seconds"),
+            "decode_speed": _ratio(good, "seconds", "decode_seconds"),
             "median_delay": float(np.median([row.delay for row in good])) if good else 0.0,
             "codebook": None,
         }
         if info.get("codebook_size"):
-            streams = [
-                np.load(path, allow_pickle=False)
-                for path in (tokens_path(folder, system, row.utterance) for row in good)
-                if path.exists()
-            ]
+            paths = [tokens_path(folder, system, row.utterance) for row in good]
+            streams = [np.load(path, allow_pickle=False) for path in paths if path.exists()]
             if streams:
-                values["codebook"] = codebook_use(streams, info["codebook_size"]).to_dict()
+                values["codebook"] = asdict(codebook_use(streams, info["codebook_size"]))
         summary[system] = values
     return summary
 
@@ -83,11 +80,8 @@ def compare(rows: list[Row], first: str, systems: Systems, metrics: list[str]) -
         weights = {row.utterance: row.scores[metric.weight] for row in rows if metric.weight in row.scores}
         for system in systems:
             if system != first and metric.higher_is_better is not None and values[first] and values[system]:
-                comparisons.append(
-                    compare_paired(
-                        values[first], values[system], (first, system), name, metric.higher_is_better, speakers, weights
-                    )
-                )
+                pair = values[first], values[system], (first, system)
+                comparisons.append(compare_paired(*pair, name, metric.higher_is_better, speakers, weights))
     order = list(systems)
     return [asdict(pair) for pair in sorted(comparisons, key=lambda pair: order.index(pair.second))]
 
@@ -111,15 +105,12 @@ def _means(rows: list[Row], shared: dict[str, set[str]]) -> dict[str, dict[str, 
         if found:
             weights = np.array([row.scores.get(known[name].weight, 1.0) for row in found])
             values = np.array([row.scores[name] for row in found])
-            means[name] = bootstrap_mean(values, [row.speaker for row in found], weights).to_dict()
+            means[name] = asdict(bootstrap_mean(values, [row.speaker for row in found], weights))
     return means
 
 
-def _rate(rows: list[Row], name: str) -> float | None:
-    known = [row for row in rows if getattr(row, name) is not None and row.seconds]
-    return sum(getattr(row, name) for row in known) / sum(row.seconds for row in known) if known else None
-
-
-def _speed(rows: list[Row], name: str) -> float | None:
-    known = [row for row in rows if getattr(row, name)]
-    return sum(row.seconds for row in known) / sum(getattr(row, name) for row in known) if known else None
+def _ratio(rows: list[Row], over: str, under: str) -> float | None:
+    """One field by another, each summed over the rows that have both; None where none has."""
+    pairs = [(getattr(row, over), getattr(row, under)) for row in rows]
+    known = [(top, bottom) for top, bottom in pairs if top is not None and bottom]
+    return sum(top for top, _ in known) / sum(bottom for _, bottom in known) if known else None

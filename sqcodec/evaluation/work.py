@@ -17,7 +17,7 @@ from sqcodec.files import published
 from .alignment import align, estimate_delay
 from .results import Row
 from .scorers import REFERENCE_RATE, Pair, score
-from .systems import Coded, make_system, system_key
+from .systems import make_system, system_key
 from .utterances import Utterance
 
 _LENGTH_TOLERANCE = 0.12  # seconds: a delay and a frame, of any codec here
@@ -105,7 +105,10 @@ def _code(task: Task, text: str, reference: np.ndarray) -> tuple[Row, np.ndarray
     )
     path = clip_path(task.folder, system_key(text), task.utterance.name)
     save_clip(path, align(reference, decoded, delay))
-    _save_tokens(task, text, coded)
+    if coded.tokens is not None:
+        tokens = tokens_path(task.folder, system_key(text), task.utterance.name)
+        tokens.parent.mkdir(parents=True, exist_ok=True)
+        np.save(tokens, coded.tokens)
     return row, soundfile.read(path, dtype="float32")[0]
 
 
@@ -124,13 +127,6 @@ def save_clip(path: Path, samples: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with published(path) as partial:
         soundfile.write(partial, np.clip(samples, -1, 1), REFERENCE_RATE, subtype="PCM_16", format="FLAC")
-
-
-def _save_tokens(task: Task, text: str, coded: Coded) -> None:
-    if coded.tokens is not None:
-        path = tokens_path(task.folder, system_key(text), task.utterance.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, coded.tokens)
 
 
 def _notes(reference: np.ndarray, decoded: np.ndarray) -> list[str]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sqcodec.evaluation.codebook import entropy
 from sqcodec.vocabulary.factors import split_tokens
 
 HELD_OUT = 10
@@ -143,10 +144,4 @@ def _fit(parts: np.ndarray, rounds: int = 60) -> np.ndarray:
 def _plug_in(streams: Streams, order: int) -> float:
     """Entropy of a token given ``order`` tokens before it, of the counts themselves, in bits."""
     grams = _grams(streams, order + 1)
-    return _entropy(grams) - (_entropy(grams[:, :-1]) if order else 0.0)
-
-
-def _entropy(grams: np.ndarray) -> float:
-    _, counts = np.unique(grams, axis=0, return_counts=True)
-    shares = counts / counts.sum()
-    return float(-(shares * np.log2(shares)).sum())
+    return entropy(grams) - (entropy(grams[:, :-1]) if order else 0.0)

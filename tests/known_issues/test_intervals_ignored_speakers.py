@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from sqcodec.evaluation.evaluate import Options, evaluate
-from sqcodec.evaluation.report import markdown
+from sqcodec.evaluation.report import render
 from sqcodec.evaluation.statistics import bootstrap_mean, compare_paired
 from sqcodec.evaluation.utterances import list_utterances
 
@@ -46,12 +46,16 @@ def test_the_report_says_whose_intervals_they_are(tmp_path: Path, speech: np.nda
         lines.append(f"{index}.wav\ts{index // 2}\t{'English-clean (x)' if index < 3 else 'Dutch, one speaker'}")
     (tmp_path / "manifest.tsv").write_text("\n".join(lines) + "\n")
     run = {"systems": ["original"], "metrics": ["stoi"], "jobs": 1}
-    report = markdown(evaluate(Options(str(tmp_path / "manifest.tsv"), out=tmp_path / "a", **run)))
+
+    def markdown(options: Options) -> str:
+        return render("report.md", evaluate(options), tmp_path)
+
+    report = markdown(Options(str(tmp_path / "manifest.tsv"), out=tmp_path / "a", **run))
     assert "over 2 speakers" in report and "| English | original | 3 | 2 |" in report
     assert "| Dutch | original | 1 | 1 |" in report
-    one = markdown(evaluate(Options(str(tmp_path / "manifest.tsv"), out=tmp_path / "a", limit=1, **run)))
+    one = markdown(Options(str(tmp_path / "manifest.tsv"), out=tmp_path / "a", limit=1, **run))
     assert "Where there is one speaker, the interval is over clips" in one
-    report = markdown(evaluate(Options(str(tmp_path), out=tmp_path / "b", **run)))
+    report = markdown(Options(str(tmp_path), out=tmp_path / "b", **run))
     assert "Who speaks in 4 clips is not known: each counts as a speaker of its own" in report
 
 
