@@ -124,7 +124,7 @@ def tokens(tmp_path_factory) -> Path:
         records.append(TokenRecord(f"c{number}", counted, 100, 1.0, 16000, f"s{number}", "train", "ab"))
     (folder / DATA).mkdir()
     npz.write(folder / DATA / "part-00000.npz", records, info, 0)
-    index = json.loads(info.to_json()) | {
+    index = info.to_dict() | {
         "complete": True, "format": "npz", "digest": "x", "shards": 1, "clips": 60, "tokens": 60 * 24,
         "shard_clips": [60], "files": [f"{DATA}/part-00000.npz"],
     }  # fmt: skip

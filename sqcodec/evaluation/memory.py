@@ -51,14 +51,21 @@ def peak_memory(systems: dict[str, str], clip: Utterance, folder: Path, device: 
 
 
 def _measure(text: str, clip: Utterance, device: str) -> float | None:
-    command = [sys.executable, "-m", __name__, text, clip.path, device]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        return float(result.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        said = result.stderr.strip().splitlines()
-        _LOG.warning("%s: peak memory was not measured: %s", text, said[-1] if said else result.returncode)
+        return float(run_apart(__name__, text, clip.path, device))
+    except RuntimeError as error:
+        _LOG.warning("%s: peak memory was not measured: %s", text, error)
         return None
+
+
+def run_apart(module: str, *arguments: str, **environment: str) -> str:
+    """The last line that a module prints as a program, in a fresh process with these variables too. Raises RuntimeError
+    with the last thing that it said where it fails."""
+    command = [sys.executable, "-m", module, *arguments]
+    result = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(next(reversed(result.stderr.strip().splitlines()), f"exit status {result.returncode}"))
+    return result.stdout.splitlines()[-1]
 
 
 def peak_mib() -> float:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .memory import peak_mib
+from .memory import peak_mib, run_apart
 
 DEFAULT_SECONDS = 10.0
 _REPEATS = 3
@@ -154,13 +152,11 @@ def _scaled_sum_flops(*_: object, out_shape, **__: object) -> int:  # noqa: ANN0
 
 def _measure(model: str, device: str, seconds: float, threads: int) -> Speed:
     """Times a model in a fresh process."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-m", __name__, model, device, str(seconds), str(threads)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if result.returncode:
-        said = result.stderr.strip().splitlines()
-        raise RuntimeError(f"Measuring with {threads} threads failed: {said[-1] if said else result.returncode}")
-    return Speed(**json.loads(result.stdout.splitlines()[-1]))
+    wanted = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    try:
+        return Speed(**json.loads(run_apart(__name__, model, device, str(seconds), str(threads), **wanted)))
+    except RuntimeError as error:
+        raise RuntimeError(f"Measuring with {threads} threads failed: {error}") from None
 
 
 def _worker(model: str, device: str, seconds: float, threads: int) -> Speed:

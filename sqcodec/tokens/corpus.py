@@ -147,7 +147,7 @@ def read_index(folder: str | Path) -> dict:
         raise FileNotFoundError(f"'{folder}' is not a folder of 'sqcodec tokens': it has no {INDEX}.")
     try:
         index = json.loads(path.read_text("utf-8"))
-        TokenInfo.from_json(json.dumps(index))
+        TokenInfo.from_dict(index)
         sound = {"format", "digest", "shards", "complete"} <= index.keys()
     except (ValueError, TypeError, KeyError, AttributeError):
         sound = False
@@ -165,7 +165,7 @@ def _tasks(plan: Plan, out: Path, format: str, model: str, device: str, info: To
 
 def _claim(out: Path, plan: Plan, info: TokenInfo, format: str) -> None:
     """Notes in the folder what it is for, or checks that it is for this."""
-    wanted = {"format": format, "digest": plan.digest, "shards": len(plan.shards), **json.loads(info.to_json())}
+    wanted = {"format": format, "digest": plan.digest, "shards": len(plan.shards), **info.to_dict()}
     for folder in (out / DATA, out / NOTES):
         folder.mkdir(parents=True, exist_ok=True)
     if not (out / INDEX).is_file():

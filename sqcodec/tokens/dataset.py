@@ -49,7 +49,7 @@ class TokenDataset:
         index = read_index(folder)
         if not index["complete"]:
             raise ValueError(f"'{folder}' lacks shards: run 'sqcodec tokens' again with the same arguments first.")
-        self.info = TokenInfo.from_json(json.dumps(index))
+        self.info = TokenInfo.from_dict(index)
         mapped = Path(cache) if cache else self.folder / MAPPED
         key = [index["digest"], self.info.weights_hash, index["clips"], index["tokens"]]
         key += [self.info.bits] if self.info.bits else []

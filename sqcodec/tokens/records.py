@@ -57,15 +57,19 @@ class TokenInfo:
     def dtype(self) -> np.dtype:
         return token_dtype(self.codebook_size)
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, with the name of the tokens' type."""
+        levels = list(self.levels) if self.levels else None
+        return dataclasses.asdict(self) | {"levels": levels, "dtype": self.dtype.name}
+
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self) | {"dtype": self.dtype.name})
+        return json.dumps(self.to_dict())
 
     @classmethod
-    def from_json(cls, text: str) -> TokenInfo:
-        values = json.loads(text)
-        values["levels"] = tuple(values["levels"]) if values["levels"] else None
-        known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+    def from_dict(cls, values: dict[str, Any]) -> TokenInfo:
+        """Out of what ``to_dict`` gave, and more: other names are passed over."""
+        found = {field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values}
+        return cls(**found | {"levels": tuple(values["levels"]) if values["levels"] else None})
 
 
 def token_dtype(codebook_size: int) -> np.dtype:
