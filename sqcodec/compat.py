@@ -96,21 +96,6 @@ def load_published(
     return convert({part: _read_part(files[part]) for part in PARTS}, config, fold=fold)
 
 
-def import_published(
-    source: str | Path | Iterable[str | Path],
-    config_path: str | Path | None = None,
-    *,
-    fold: bool = True,
-    cache_dir: str | Path | None = None,
-) -> tuple[WaveformConfig, dict[str, Tensor]]:
-    """As `load_published`; the name of a published model ("l3ac-3kbps") is fetched from the model hub."""
-    if isinstance(source, str) and source in published_names() and not Path(source).exists():
-        from sqcodec.hub import fetch_published
-
-        return load_published(fetch_published(source, cache_dir), config_path or source, fold=fold)
-    return load_published(source, config_path, fold=fold)
-
-
 def convert(
     parts: Mapping[str, Mapping[str, Tensor]], config: WaveformConfig, *, fold: bool = True
 ) -> tuple[WaveformConfig, dict[str, Tensor]]:

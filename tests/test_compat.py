@@ -13,8 +13,7 @@ from safetensors import safe_open
 from test_parity_golden import GOLDEN, read_golden
 from torch import Tensor
 
-import sqcodec.hub
-from sqcodec.compat import PARTS, convert, import_published, load_published, read_config, translate_config
+from sqcodec.compat import PARTS, convert, load_published, read_config, translate_config
 from sqcodec.config import published_config
 from sqcodec.nn.published.network import WaveformNetwork
 
@@ -196,7 +195,7 @@ def test_the_sample_rate_slip_of_12kbps_24khz_is_mended():
     assert translate_config(values | {"model_name": "12kbps"}).sample_rate == 16000
 
 
-def test_a_published_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_whole_published_model(tmp_path: Path):
     """With a whole-size l3ac-3kbps in the authors' names, made from our random weights."""
     from sqcodec.compat import _their_name
 
@@ -208,12 +207,7 @@ def test_a_published_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: p
         part, rest = _their_name(name, config).split(".", 1)
         parts[part][rest] = torch.full(tensor.shape, 0.5)
     folder = write_folder(tmp_path / "3kbps.v1", parts, toml=False)
-    asked = []
-    monkeypatch.setattr(
-        sqcodec.hub, "fetch_published", lambda name, cache: asked.append((name, cache)) or folder
-    )
-    found, weights = import_published("l3ac-3kbps", cache_dir="cache")
-    assert asked == [("l3ac-3kbps", "cache")]
+    found, weights = load_published(folder, "l3ac-3kbps")
     assert found.name == "l3ac-3kbps" and found.hop_length == 96
     WaveformNetwork(found).load_state_dict(weights)
     assert load_published(folder)[0] == found  # the folder's name says which it is

@@ -29,7 +29,7 @@ ALLOWED = {
     "identity": {"config"},
     "checkpoint": {"config", "nn", "identity"},
     "hub": {"config", "checkpoint", "compat", "entropy"},
-    "compat": {"config", "checkpoint", "nn", "hub"},
+    "compat": {"config", "checkpoint", "nn"},
     "registry": {"config", "checkpoint", "identity"},
     "entropy": {"config", "schedule"},
     "codec": {"config", "entropy", "hub", "identity", "audio", "nn", "quantizers", "registry", "checkpoint"},
