@@ -73,17 +73,8 @@ def run_models(arguments: argparse.Namespace) -> int:
                     }
                 )
             )
-        rows.append(
-            (
-                model.name,
-                _rate(model),
-                f"{model.token_rate:.2f}",
-                str(model.sample_rate),
-                model.licence,
-                "package" if model.shipped else "user",
-                model.summary,
-            )
-        )
+        numbers = _rate(model), f"{model.token_rate:.2f}", str(model.sample_rate)
+        rows.append((model.name, *numbers, model.licence, "package" if model.shipped else "user", model.summary))
     if not arguments.json:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:

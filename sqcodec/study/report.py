@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sqcodec.evaluation.tables import markdown_table
+from sqcodec.evaluation.tables import markdown_table, number
 from sqcodec.study.plan import Claim, Job, Plan
 from sqcodec.study.run import read_results
 from sqcodec.study.summary import COLUMNS, Column, Line, difference, over_sizes, summarise
@@ -75,10 +75,9 @@ def robustness_table(lines: list[Line]) -> str:
             if len(tests) < 2:
                 continue
             for _, test in sorted(tests.items(), key=lambda item: int(item[0])):
-                shown = [test["mel"], test["pesq_wb"], test["stoi"], test["cvu"]]
                 rows.append([
                     line.label, f"{run['codes']:.0f}", f"{test['codes']:.0f}",
-                    *("-" if value is None else f"{value:.3f}" for value in shown),
+                    *(number(test[name], 3) for name in ("mel", "pesq_wb", "stoi", "cvu")),
                 ])  # fmt: skip
     if len(rows) == 1:
         return ""
