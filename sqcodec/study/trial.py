@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import resource
 import shutil
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sqcodec.evaluation.memory import peak_mib
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.quantizers import VectorQuantizer, build_quantizer
 from sqcodec.quantizers.kmeans import fit_codes
@@ -28,7 +28,7 @@ AFTER = 1_000_000
 def run_trial(plan: Plan, job: Job, folder: Path, cache: str | None, device: str) -> dict[str, Any]:
     """Trains and scores one job, beginning anew in ``folder``. Returns what the results store keeps."""
     recipe = plan.recipe(job)
-    idle = peak_memory()
+    idle = peak_mib()
     started = time.process_time()
     shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
     trainer = WatchedTrainer(recipe, folder, cache, device)
@@ -43,7 +43,7 @@ def run_trial(plan: Plan, job: Job, folder: Path, cache: str | None, device: str
         "quantizer_parameters": sum(p.numel() for p in network.quantizer.parameters()),
     }  # fmt: skip
     result |= trainer.numbers(recipe.model.codebook_size)
-    result["memory_mib"] = (peak_memory() - idle) / 2**20
+    result["memory_mib"] = peak_mib() - idle
     result["gradient_variance"] = gradient_variance(trainer, AFTER)
     result["train_seconds"] = time.process_time() - started
     fit(trainer, network, plan.tokens)
@@ -103,8 +103,3 @@ def with_size(trainer: WatchedTrainer, size: int, points: int) -> CodecNetwork:
     with torch.random.fork_rng(devices=[]):
         fit(trainer, other, points)
     return other
-
-
-def peak_memory() -> int:
-    """Most bytes that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
