@@ -28,7 +28,8 @@ def main(clip: Path, folder: Path) -> None:
     for name, value in scores(samples, output, rate, output_rate).items():
         print(f"{name:<20} {value}")
     for name, report in (("encode", encode), ("decode", decode)):
-        print(f"{name} speed         {report['times_real_time']:.0f} times real time (one short clip, the process just started)")
+        speed = f"{report['times_real_time']:.0f} times real time"
+        print(f"{name} speed         {speed} (one short clip, the process just started)")
     print(f"\nListen: {original}, {decoded}. The .sqc file: {code}")
 
 
