@@ -48,7 +48,7 @@ quantizer = { kind = "gritvq" }
 [row.broken]
 label = "broken"
 quantizer = { kind = "gritvq" }
-overrides = { "train.learning_rate" = 100.0 }
+overrides = { "train.learning_rate" = 100.0, "train.weight_decay" = 10.0 }  # weights grow 999-fold a step
 [[stage]]
 rows = ["fsp", "vp", "none"]
 sizes = [16]
