@@ -174,6 +174,7 @@ def phase(run: Path, recipe: Recipe) -> str:
     spent = sum(3600 * heard * train.log_every / speed for speed in intervals)
     objective = Objective(recipe)
     weights = objective.weights | objective.adversarial_weights
+    weights |= {name: getattr(recipe.loss, name) for name in ("semantic", "consistency")}
     losses = ", ".join(f"{name.replace('_', ' ')} {weight:g}" for name, weight in weights.items() if weight)
     found = [row for row in rows if "validation_stoi" in row]
     score = {name.removeprefix("validation_"): value for name, value in (found or [{}])[-1].items() if name != "step"}

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COPIED = {
     "models/speech-3k.md": "sqcodec/models/speech-3k/CARD.md",
     "models/speech-1k.md": "sqcodec/models/speech-1k/CARD.md",
+    "models/speech-1k-v2.md": "sqcodec/models/speech-1k-v2/CARD.md",
     "models/speech-3k-v1.md": "sqcodec/models/speech-3k-v1/CARD.md",
     "results/codecs.md": "egs/mini/codec1/RESULTS.md",
     "results/quantizers.md": "egs/mini/quantizers/RESULTS.md",
@@ -48,7 +49,7 @@ API = {
 }  # fmt: skip
 """Page: its title and what of sqcodec is on it."""
 LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s#]+)(#[^)]*)?\)")
-SYSTEM = re.compile(r"speech-\dk(-v1)?( (@|at) [\d.]+( kbit/s)?)?|(Opus|Codec2|Lyra 2) [\d.]+")
+SYSTEM = re.compile(r"speech-\dk(-v\d)?( (@|at) [\d.]+( kbit/s)?)?|(Opus|Codec2|Lyra 2) [\d.]+")
 NAMED_PAGE = re.compile(r"(?<![`\[])`([\w./-]+\.md)`(?!`)")
 
 

@@ -25,6 +25,10 @@ class BitRates:
         """Nominal kbit/s of tokens of ``bits``."""
         return self.token_rate * bits / 1000
 
+    def __contains__(self, kbps: float) -> bool:
+        """Whether kbit/s are from the lowest rate to less than a bit a token above the highest."""
+        return self.kbps(self.lowest) <= kbps * (1 + ROUNDING) and kbps < self.kbps(self.highest + 1)
+
     def table(self) -> dict[int, float]:
         """Bits of a token to kbit/s."""
         return {bits: self.kbps(bits) for bits in range(self.lowest, self.highest + 1)}

@@ -249,5 +249,16 @@ def test_one_model_is_a_curve_of_several_rates(clips: Path, nested_home: Path, m
     assert "none of the models has several rates" in capsys.readouterr().err
     assert main([*command, "nested", "--kbps", "1,lots", "--out", str(out)]) == 2
     assert "no list of numbers" in capsys.readouterr().err
-    assert main([*command, "nested", "--kbps", "0.5,2", "--out", str(out)]) == 1
-    assert "A rate of 0.5 kbit/s: allowed are" in capsys.readouterr().err
+    assert main([*command, "nested", "--kbps", "0.5,2", "--out", str(out)]) == 2
+    assert "no model has 0.5. Allowed are 'nested' 1 to 2.667 kbit/s" in capsys.readouterr().err
+    assert main([*command, "nested", "--kbps", "0.5", "--out", str(out)]) == 2
+    assert "'nested' has none of these; allowed are 1 to 2.667 kbit/s" in capsys.readouterr().err
+
+
+def test_each_model_takes_the_rates_that_it_has() -> None:
+    from sqcodec.cli.evaluate import _at_rates
+
+    models = ["speech-3k", "speech-1k", "speech-1k-v2"]
+    assert _at_rates(models, "0.5,1,1.5,3") == [
+        "speech-3k:1.5", "speech-3k:3", "speech-1k", "speech-1k-v2:0.5", "speech-1k-v2:1"
+    ]  # fmt: skip

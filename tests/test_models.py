@@ -80,7 +80,10 @@ def test_extremes_do_not_explode(codec: Codec) -> None:
         assert np.isfinite(decoded).all() and np.abs(decoded).max() < 4.0
 
 
-@pytest.mark.parametrize("name, recipe_name", [("speech-3k", "speech_3k_gan"), ("speech-1k", "mini_speech_1k_gan")])
+@pytest.mark.parametrize(
+    "name, recipe_name",
+    [("speech-3k", "speech_3k_gan"), ("speech-1k", "mini_speech_1k_gan"), ("speech-1k-v2", "speech_1k_gan")],
+)
 def test_fine_tuning_starts_with_the_discriminators_that_ship(name: str, recipe_name: str) -> None:
     """Those of the recipe's kind, already able to tell the model's own output from the recording."""
     import torch

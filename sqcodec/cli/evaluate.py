@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--kbps",
         default="",
         metavar="LIST",
-        help="rates in kbit/s with commas between: each model with several rates counts once at each of them",
+        help="rates in kbit/s with commas between: a model with several rates counts once at each that it has",
     )
     parser.add_argument("--baselines", default="", metavar="LIST", help="other systems, with commas between")
     parser.add_argument(
@@ -106,22 +106,31 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _at_rates(models: list[str], kbps: str) -> list[str]:
-    """Models, those with several rates as 'MODEL:KBPS' for each rate of the list. UsageError where none has."""
+    """Models, those with several rates as 'MODEL:KBPS' for each rate of the list that they have.
+
+    UsageError where none of the models has several rates, one of them has none of the list, or no model has a rate.
+    """
     if not kbps:
         return models
     from sqcodec.config import CONFIG_NAME, ModelConfig
     from sqcodec.registry import find_model
 
     try:
-        rates = [float(text) for text in kbps.split(",")]
+        rates = dict.fromkeys(float(text) for text in kbps.split(","))
     except ValueError:
         raise UsageError(f"--kbps {kbps!r} is no list of numbers with commas between, such as 1,1.5,2") from None
-    found: list[str] = []
-    for model in models:
-        config = ModelConfig.from_toml(find_model(model) / CONFIG_NAME)
-        for rate in rates if config.rates else ():
-            config.pick_bits(kbps=rate)
-        found += [f"{model.rstrip('/')}:{rate:g}" for rate in dict.fromkeys(rates)] if config.rates else [model]
-    if found == models:
+    ranges = {model: ModelConfig.from_toml(find_model(model) / CONFIG_NAME).rates for model in models}
+    if not any(ranges.values()):
         raise UsageError(f"--kbps {kbps}: none of the models has several rates (`sqcodec models` shows which have)")
-    return found
+    has = {model: [rate for rate in rates if rate in known] for model, known in ranges.items() if known}
+    for model, found in has.items():
+        if not found:
+            raise UsageError(f"--kbps {kbps}: '{model}' has none of these; allowed are {ranges[model]}.")
+    for rate in set(rates).difference(*has.values()):
+        allowed = "; ".join(f"'{model}' {ranges[model]}" for model in has)
+        raise UsageError(f"--kbps {kbps}: no model has {rate:g}. Allowed are {allowed}.")
+    return [
+        name
+        for model in models
+        for name in ([f"{model.rstrip('/')}:{rate:g}" for rate in has[model]] if model in has else [model])
+    ]

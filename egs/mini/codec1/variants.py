@@ -30,6 +30,7 @@ else:
 
 import numpy as np
 
+from sqcodec.config import CONFIG_NAME, ModelConfig
 from sqcodec.evaluation.statistics import bootstrap_mean
 from sqcodec.evaluation.tables import markdown_table
 from sqcodec.runs import read_metrics
@@ -67,7 +68,8 @@ def main() -> None:
     parser.add_argument("--threads", default="1")
     parser.add_argument("--cache", help="folder of the decoded corpus, as of sqcodec train")
     parser.add_argument("--evaluate", type=Path, metavar="CLIPS", help="manifest of the clips to score at the end")
-    parser.add_argument("--kbps", help="rates to score at, with commas between; default: the trained one")
+    parser.add_argument("--kbps", help="rates to score at, where a variant has them; default: its own")
+    parser.add_argument("--metrics", help="with commas between; default: as of sqcodec evaluate")
     parser.add_argument("--report-only", action="store_true")
     arguments = parser.parse_args()
     steps, variants = read_table(arguments.table)
@@ -111,7 +113,10 @@ def train(folder: Path, variant: Variant, steps: int, arguments: argparse.Namesp
 def evaluate(folder: Path, arguments: argparse.Namespace) -> None:
     command = [sys.executable, "-m", "sqcodec", "evaluate", "--data", str(arguments.evaluate)]
     command += ["--jobs", arguments.threads]
-    command += ["--kbps", arguments.kbps] if arguments.kbps else []
+    rates = ModelConfig.from_toml(folder / "model" / CONFIG_NAME).rates
+    has = [text for text in (arguments.kbps or "").split(",") if text and rates is not None and float(text) in rates]
+    command += ["--kbps", ",".join(has)] if has else []
+    command += ["--metrics", arguments.metrics] if arguments.metrics else []
     command += ["--model", str(folder / "model"), "--out", str(folder / "report"), "--quiet"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
