@@ -20,7 +20,6 @@ from sqcodec.nn.inference import Affine, InferenceOptions, Norm
 from sqcodec.nn.layers import FrameTransformerLayer, FrameUnit
 from sqcodec.nn.network import FrameNetwork
 from sqcodec.nn.steps import (
-    MIN_ROWS,
     AttentionStep,
     FrontStep,
     GateStep,
@@ -29,6 +28,7 @@ from sqcodec.nn.steps import (
     SpectrumStep,
     TrendStep,
     UnitStep,
+    fewest_rows,
 )
 from sqcodec.nn.tconv import TrendGate
 
@@ -58,8 +58,9 @@ class FrameState:
 class FrameSteps:
     """A chain of steps. A subclass says what comes before the first and after the last."""
 
-    def __init__(self, network: FrameNetwork) -> None:
+    def __init__(self, network: FrameNetwork, options: InferenceOptions) -> None:
         self.window = network.config.transformer.window
+        self.fewest = fewest_rows(options)
         self.tokens_per_frame = network.tokens_per_frame
         self.frame_length = network.frame_length
         self.quantizer = network.quantizer
@@ -83,9 +84,9 @@ class FrameSteps:
     def rows(self, count: int) -> int:
         """Rows for a span of ``count`` frames: whole blocks as they are, else one of few different numbers, since
         oneDNN keeps code for each that it has seen."""
-        if count % self.window == 0 and count >= MIN_ROWS:
+        if count % self.window == 0 and count >= self.fewest:
             return count
-        return MIN_ROWS if count <= MIN_ROWS else -(-count // ROW_MULTIPLE) * ROW_MULTIPLE
+        return max(self.fewest, -(-count // ROW_MULTIPLE) * ROW_MULTIPLE)
 
     def spans(self, position: int, count: int, batch: int) -> Iterator[Span]:
         """Spans of ``count`` frames from ``position`` on."""
@@ -93,9 +94,9 @@ class FrameSteps:
         end = position + count
         while position < end:
             to_boundary = self.window - position % self.window
-            whole = (end - position) // self.window * self.window
+            whole = min(most, (end - position) // self.window * self.window)
             first = position < self.window
-            step = to_boundary if to_boundary < self.window or first or not whole else min(whole, most)
+            step = to_boundary if to_boundary < self.window or first or whole < self.fewest else whole
             step = min(step, end - position)
             yield Span(position, step)
             position += step
@@ -105,8 +106,8 @@ class EncoderSteps(FrameSteps):
     """Samples to tokens."""
 
     def __init__(self, network: FrameNetwork, options: InferenceOptions | None = None) -> None:
-        super().__init__(network)
         options = options or InferenceOptions()
+        super().__init__(network, options)
         *layers, norm = network.encoder
         assert isinstance(norm, nn.LayerNorm)
         parts: list[SpectrumStep | TrendStep] = []
@@ -146,8 +147,8 @@ class DecoderSteps(FrameSteps):
     """Tokens to samples."""
 
     def __init__(self, network: FrameNetwork, options: InferenceOptions | None = None) -> None:
-        super().__init__(network)
         options = options or InferenceOptions()
+        super().__init__(network, options)
         *layers, norm = network.decoder_layers()
         assert isinstance(norm, nn.LayerNorm)
         self.steps.extend(_step(layer, options) for layer in layers)

@@ -50,6 +50,7 @@ class Affine:
         weight = weight.detach().to(options.dtype).contiguous()
         self.dtype, self.gelu = options.dtype, gelu
         self.packed, self.width = options.packed, weight.shape[1]
+        self.most_rows = most_rows() if self.packed and options.dtype is torch.bfloat16 else 0
         self.weight = pack(weight) if self.packed else weight
         self.bias = None if bias is None else bias.detach().to(options.dtype)
 
@@ -58,6 +59,11 @@ class Affine:
         if x.dtype is not self.dtype:
             x = x.to(self.dtype)
         if self.packed:
+            if self.most_rows and x.numel() > self.most_rows * self.width:
+                rows = x.reshape(-1, self.width)
+                parts = rows.tensor_split(-(-len(rows) // self.most_rows))
+                done = [packed_linear(part, self.weight, self.bias, self.gelu) for part in parts]
+                return torch.cat(done).view(*x.shape[:-1], -1)
             return packed_linear(x, self.weight, self.bias, self.gelu)
         x = F.linear(x, self.weight, self.bias)
         return F.gelu(x, approximate="tanh") if self.gelu else x
@@ -73,6 +79,21 @@ def packed_linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) ->
     if gelu:
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "tanh")
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+@cache
+def most_rows() -> int:
+    """Rows of a packed product in bfloat16 that may be computed together; 0: any number.
+
+    AMX (Intel) adds up long rows in another order where there are more than 32 of them, but not many: a row would
+    depend on how many are beside it.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(shape, generator=generator).bfloat16() for shape in ((512, 1536), (384, 1536)))
+    packed = pack(weight)
+    with torch.inference_mode():
+        whole, *parts = (packed_linear(x[:rows], packed, None, gelu=False) for rows in (512, 40, 48, 96))
+    return 0 if all(torch.equal(part, whole[: len(part)]) for part in parts) else 32
 
 
 @cache

@@ -8,10 +8,11 @@ state it is given. Steps are plain objects, not modules: a live stream takes 20 
 operations, and what a module adds to each call is a tenth of its time.
 
 How a recording is cut into steps does not change a single bit of the result, as long as a matrix product gives a row
-the same value whatever rows are beside it. On CPUs that holds from ``MIN_ROWS`` rows on (one to three rows take
-another code path), hence three rules: no step has fewer rows; the softmax and both products of the attention run over
-slots at fixed places (see ``AttentionStep``), never over a window that moves; widths of activations are multiples of
-``ALIGNMENT``, so that an element never falls into the remainder of a vector loop.
+the same value whatever rows are beside it. On CPUs that holds from ``fewest_rows`` on (fewer rows take other code
+paths: up to 3 on AMD; up to 15 on Intel, 4 with packed weights), hence three rules: no step has fewer rows; the
+softmax and both products of the attention run over slots at fixed places (see ``AttentionStep``), never over a window
+that moves; widths of activations are multiples of ``ALIGNMENT``, so that an element never falls into the remainder of
+a vector loop.
 
 Letters: B batch, R rows (frames of a step, padded), C channels, H heads, W window, E channels of a head, M blocks.
 """
@@ -30,8 +31,12 @@ from sqcodec.nn.layers import FrameTransformerLayer, FrameUnit
 from sqcodec.nn.spectral import POWER_FLOOR, ISTFTHead, STFTFront
 from sqcodec.nn.tconv import GATE_CONTEXT, TrendFront, TrendGate, Trends, gate_windows
 
-MIN_ROWS = 4
 ALIGNMENT = 64
+
+
+def fewest_rows(options: InferenceOptions) -> int:
+    """Rows that a step has at least."""
+    return 8 if options.packed else 16
 
 
 @dataclass(frozen=True)
