@@ -58,9 +58,10 @@ class FrameState:
 class FrameSteps:
     """A chain of steps. A subclass says what comes before the first and after the last."""
 
-    def __init__(self, network: FrameNetwork, options: InferenceOptions) -> None:
-        self.window = network.config.transformer.window
-        self.fewest = fewest_rows(options)
+    def __init__(self, network: FrameNetwork, dim: int, options: InferenceOptions) -> None:
+        transformer = network.config.transformer
+        self.window = transformer.window
+        self.fewest = fewest_rows(options.packed, dim // transformer.heads, self.window)
         self.tokens_per_frame = network.tokens_per_frame
         self.frame_length = network.frame_length
         self.quantizer = network.quantizer
@@ -86,7 +87,7 @@ class FrameSteps:
         oneDNN keeps code for each that it has seen."""
         if count % self.window == 0 and count >= self.fewest:
             return count
-        return max(self.fewest, -(-count // ROW_MULTIPLE) * ROW_MULTIPLE)
+        return self.fewest if count <= self.fewest else -(-count // ROW_MULTIPLE) * ROW_MULTIPLE
 
     def spans(self, position: int, count: int, batch: int) -> Iterator[Span]:
         """Spans of ``count`` frames from ``position`` on."""
@@ -107,7 +108,7 @@ class EncoderSteps(FrameSteps):
 
     def __init__(self, network: FrameNetwork, options: InferenceOptions | None = None) -> None:
         options = options or InferenceOptions()
-        super().__init__(network, options)
+        super().__init__(network, network.config.encoder.dim, options)
         *layers, norm = network.encoder
         assert isinstance(norm, nn.LayerNorm)
         parts: list[SpectrumStep | TrendStep] = []
@@ -148,7 +149,7 @@ class DecoderSteps(FrameSteps):
 
     def __init__(self, network: FrameNetwork, options: InferenceOptions | None = None) -> None:
         options = options or InferenceOptions()
-        super().__init__(network, options)
+        super().__init__(network, network.config.decoder.dim, options)
         *layers, norm = network.decoder_layers()
         assert isinstance(norm, nn.LayerNorm)
         self.steps.extend(_step(layer, options) for layer in layers)
