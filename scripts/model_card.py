@@ -25,7 +25,7 @@ from sqcodec.evaluation.summary import break_down, compare
 from sqcodec.evaluation.tables import cell, heading, how_averaged, main_table, markdown_table
 from sqcodec.files import write_atomically
 from sqcodec.runs import read_metrics
-from sqcodec.training.objective import Objective
+from sqcodec.training.objective import TOKENS, Objective
 from sqcodec.training.recipe import Recipe, load_run_recipe
 
 BY_SOURCE = ("pesq_wb", "stoi", "estoi", "wer")
@@ -174,7 +174,7 @@ def phase(run: Path, recipe: Recipe) -> str:
     spent = sum(3600 * heard * train.log_every / speed for speed in intervals)
     objective = Objective(recipe)
     weights = objective.weights | objective.adversarial_weights
-    weights |= {name: getattr(recipe.loss, name) for name in ("semantic", "consistency")}
+    weights |= {name: getattr(recipe.loss, name) for name in TOKENS}
     losses = ", ".join(f"{name.replace('_', ' ')} {weight:g}" for name, weight in weights.items() if weight)
     found = [row for row in rows if "validation_stoi" in row]
     score = {name.removeprefix("validation_"): value for name, value in (found or [{}])[-1].items() if name != "step"}

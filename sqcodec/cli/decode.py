@@ -21,7 +21,6 @@ from .common import (
 from .files import CODE_EXTENSION, PIPE, Job, plan
 
 if TYPE_CHECKING:
-
     from sqcodec.codec import Codec
     from sqcodec.container import CodeHeader
 
