@@ -171,7 +171,7 @@ def test_kmeans_finds_clusters_continues_bit_for_bit_and_leaves_no_code_unused()
     points = centres.repeat(40, 1) + 0.05 * normal(3200, 3, seed=2)
     fits = list(fit_codes(points, 80, 6, seed=3))
     found = neighbour_distances(centres, fits[-1].codes, (1,))[:, 0] < 0.1
-    assert found.float().mean() > 0.8  # seeds drawn at random would lie in 1 - 1/e of the clusters
+    assert found.float().mean() > 0.7  # seeds drawn at random would lie in 1 - 1/e, .63, of the clusters
     assert all(b.error <= a.error * 1.001 for a, b in zip(fits, fits[1:], strict=False))
     resumed = list(fit_codes(points, 80, 6, start=fits[2]))
     assert torch.equal(resumed[-1].codes, fits[-1].codes)

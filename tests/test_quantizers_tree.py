@@ -10,8 +10,7 @@ from sqcodec.codec import Codec
 from sqcodec.config import quantizer_config
 from sqcodec.nn import build_network
 from sqcodec.quantizers import PerturbationOptions, TreeQuantizer, VectorPerturbation, VectorQuantizer, build_quantizer
-from sqcodec.quantizers.kmeans import fit_codes
-from sqcodec.quantizers.tree import tree_order
+from sqcodec.quantizers.kmeans import fit_codes, halved
 
 BITS = (2, 5, 8)
 CONFIG = quantizer_config(kind="vp_tree", dim=3, bits=BITS)
@@ -33,7 +32,7 @@ def quantizer(points) -> TreeQuantizer:
 
 def test_the_order_of_the_codes() -> None:
     line = torch.tensor([5.0, 1.0, 7.0, 0.0, 3.0, 2.0, 6.0, 4.0])[:, None] * torch.tensor([[1.0, -2.0]])
-    order = tree_order(line)
+    order = halved(line, 8)
     halves = {frozenset(half) for half in line[order, 0].view(2, 4).tolist()}
     quarters = {frozenset(quarter) for quarter in line[order, 0].view(4, 2).tolist()}
     assert halves == {frozenset({0.0, 1.0, 2.0, 3.0}), frozenset({4.0, 5.0, 6.0, 7.0})}

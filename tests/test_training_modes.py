@@ -18,6 +18,7 @@ import sqcodec
 from sqcodec.checkpoint import load_model
 from sqcodec.cli import main
 from sqcodec.config import ModelConfig, quantizer_config
+from sqcodec.losses.loudness import LoudnessLoss
 from sqcodec.losses.resolution import MultiResolutionSTFTLoss
 from sqcodec.losses.waveform import si_sdr_loss
 from sqcodec.losses.weighing import Balancer, limit
@@ -315,6 +316,27 @@ def test_multi_resolution_stft_is_auraloss_s(speech: np.ndarray) -> None:
     assert ours(output, target) == pytest.approx(float(theirs(output[:, None], target[:, None])), rel=1e-4)
 
 
+def test_disturbing_loudness_follows_pesq(speech: np.ndarray) -> None:
+    pesq = pytest.importorskip("pesq")
+    measure = LoudnessLoss(16000)
+    target = torch.from_numpy(speech[:64000].copy())[None]
+    noise = torch.randn(target.shape, generator=torch.Generator().manual_seed(0)) * target.square().mean().sqrt()
+    spectrum = torch.fft.rfft(target)
+    spectrum[:, spectrum.shape[1] // 4 :] = 0.0
+    outputs = [target + level * noise for level in (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)]
+    outputs += [torch.fft.irfft(spectrum), target.abs().sqrt() * target.sign() * 0.3, target.roll(37)]
+    found = [float(measure(output, target)) for output in outputs]
+    scores = [pesq.pesq(16000, target[0].numpy(), output[0].numpy(), "wb") for output in outputs]
+    assert np.corrcoef(np.argsort(np.argsort(found)), np.argsort(np.argsort(scores)))[0, 1] < -0.9
+    assert float(measure(target, target)) < 0.01 and found[0] < 0.05
+    assert float(measure(0.1 * outputs[3], 0.1 * target)) == pytest.approx(found[3], rel=1e-3)
+    for output in (torch.zeros_like(target), outputs[5], target.clone()):
+        for heard in (target, torch.zeros_like(target)):
+            output = output.detach().requires_grad_()
+            measure(output, heard).backward()
+            assert output.grad is not None and output.grad.isfinite().all()
+
+
 def test_a_limited_loss_keeps_its_gradient_s_direction() -> None:
     value = torch.tensor([3.0, 4.0], requires_grad=True)
     loss = value.square().sum()
@@ -334,8 +356,9 @@ def test_the_balancer_gives_each_term_its_share_whatever_its_scale() -> None:
 
 def test_every_loss_trains_together(tiny_config, tmp_path, cache) -> None:
     loss = LossRecipe(
-        fft_sizes=[512, 128], mel_bands=[40, 20], si_sdr=0.1, resolution=1.0, resolution_sizes=[64, 256], balancer=True
-    )
+        fft_sizes=[512, 128], mel_bands=[40, 20], si_sdr=0.1, resolution=1.0, resolution_sizes=[64, 256], loudness=0.5,
+        balancer=True,
+    )  # fmt: skip
     small = AdversarialRecipe(
         weight=0.5, feature_matching=0.5, crop_seconds=0.1, periods=[2], period_channels=[4], fft_sizes=[128],
         stft_channels=4,
@@ -343,9 +366,9 @@ def test_every_loss_trains_together(tiny_config, tmp_path, cache) -> None:
     trainer = train(
         dataclasses.replace(recipe(tiny_config, loss, steps=2), adversarial=small), tmp_path / "run", cache
     )
-    assert {"si_sdr", "resolution", "adversarial", "discriminator"} <= set(rows(tmp_path / "run")[0])
+    assert {"si_sdr", "resolution", "loudness", "adversarial", "discriminator"} <= set(rows(tmp_path / "run")[0])
     assert set(trainer.objective.state_dict()) == {
-        "mel", "stft", "waveform", "si_sdr", "resolution", "adversarial", "feature_matching",
+        "mel", "stft", "waveform", "si_sdr", "resolution", "loudness", "adversarial", "feature_matching",
     }  # fmt: skip
     with pytest.raises(ValueError, match=r"Unknown term 'loss.limits.pesq'"):
         Trainer(recipe(tiny_config, dataclasses.replace(loss, limits={"pesq": 1.0})), tmp_path / "x", cache)

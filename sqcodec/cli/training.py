@@ -41,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     codebook = subparsers.add_parser(
         "codebook",
         help="fit the codebook of a trained vector quantizer (vp) anew",
-        description="Fits a codebook by K-means++ on latents of the training set and puts it into the run's model, as "
+        description="Fits a codebook by K-means on latents of the training set and puts it into the run's model, as "
         "`sqcodec train` does at the end of a run. Started again it continues where it stopped; torchrun spreads it "
         "over processes.",
         epilog="example: sqcodec codebook runs/first --data corpus/manifest.tsv",

@@ -7,26 +7,11 @@ among so many codes. Letters: B batch, N tokens, C feature channels, D code dime
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from sqcodec.quantizers.base import ManyRates
+from sqcodec.quantizers.kmeans import halved
 from sqcodec.quantizers.vector import VectorQuantizer
-
-
-def tree_order(codes: Tensor) -> Tensor:
-    """The order of codes [2^H, D] in which each half, each quarter, ... is a neighbourhood: int64 [2^H].
-
-    Each neighbourhood is cut at the median of the direction in which it is longest.
-    """
-    order = torch.arange(len(codes), device=codes.device)[None]
-    while order.shape[1] > 1:
-        members = codes.double()[order]  # [neighbourhoods, members, D]
-        centred = members - members.mean(dim=1, keepdim=True)
-        longest = torch.linalg.eigh(centred.mT @ centred).eigenvectors[..., -1:]
-        ranks = (centred @ longest).squeeze(-1).argsort(dim=1, stable=True)
-        order = order.gather(1, ranks).view(2 * len(order), -1)
-    return order.flatten()
 
 
 class TreeQuantizer(ManyRates, VectorQuantizer):
@@ -44,7 +29,7 @@ class TreeQuantizer(ManyRates, VectorQuantizer):
 
     def set_codebook(self, codes: Tensor) -> None:
         """Use these codes [K, D], in an order of its own."""
-        super().set_codebook(codes[tree_order(codes)] if codes.shape == self.codebook.shape else codes)
+        super().set_codebook(codes[halved(codes, len(codes))] if codes.shape == self.codebook.shape else codes)
 
     def _sizes(self, latents: Tensor) -> Tensor:
         return self.powers[self.drawn_bits(latents)].flatten()

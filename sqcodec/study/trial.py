@@ -20,7 +20,7 @@ from sqcodec.study.scores import codebook_numbers, quality, training_tokens
 from sqcodec.study.watch import WatchedTrainer, gradient_variance
 from sqcodec.training.vp import collect_latents
 
-FIT_POINTS_PER_CODE, FIT_ITERATIONS, FIT_ROUNDS = 8, 8, 512
+FIT_POINTS_PER_CODE, FIT_ITERATIONS = 8, 8
 AFTER = 1_000_000
 """Batches beyond this step are never trained on: gradients and tokens are measured with them."""
 
@@ -66,7 +66,7 @@ def fit(trainer: WatchedTrainer, network: CodecNetwork, points: int) -> None:
         return
     count = max(points, FIT_POINTS_PER_CODE * quantizer.codebook_size)
     latents = collect_latents(network, trainer.sampler, count, trainer.device)
-    fits = fit_codes(latents, quantizer.codebook_size, FIT_ITERATIONS, trainer.recipe.train.seed, rounds=FIT_ROUNDS)
+    fits = fit_codes(latents, quantizer.codebook_size, FIT_ITERATIONS, trainer.recipe.train.seed)
     quantizer.set_codebook(list(fits)[-1].codes.to(trainer.device))
 
 

@@ -143,6 +143,9 @@ class LossRecipe(Table):
     resolution: Weight = 0.0
     """Multi-resolution STFT loss of Parallel WaveGAN over ``resolution_sizes``."""
     resolution_sizes: FFTSizes = field(default_factory=lambda: [32, 64, 128, 256, 512, 1024])
+    loudness: Weight = 0.0
+    """Disturbance of the loudness, after the perceptual model of ITU-T P.862. A model trained with it is flattered by
+    PESQ, which is built on that model: judge by other scores too."""
     perceptual: Weight = 0.0
     """Distance of the features that ``perceptual_encoder`` finds in decoded and real audio."""
     perceptual_encoder: str = ""

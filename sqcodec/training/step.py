@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from sqcodec.losses.loudness import LoudnessLoss
 from sqcodec.losses.perceptual import PerceptualLoss
 from sqcodec.losses.resolution import MultiResolutionSTFTLoss
 from sqcodec.losses.semantic import SemanticHead, consistency_loss, heard_otherwise, semantic_loss
@@ -43,6 +44,7 @@ class Step(nn.Module):
         self.lookahead = network.config.lookahead
         self.spectral = MultiScaleSpectralLoss(sample_rate, tuple(loss.fft_sizes), tuple(loss.mel_bands))
         self.resolution = MultiResolutionSTFTLoss(tuple(loss.resolution_sizes)) if loss.resolution > 0 else None
+        self.loudness = LoudnessLoss(sample_rate) if loss.loudness > 0 else None
         self.perceptual: PerceptualLoss | None = None
         if loss.perceptual > 0:
             if not loss.perceptual_encoder:
@@ -80,6 +82,8 @@ class Step(nn.Module):
             terms["si_sdr"] = si_sdr_loss(output, target)
         if self.resolution is not None:
             terms["resolution"] = self.resolution(output, target)
+        if self.loudness is not None:
+            terms["loudness"] = self.loudness(output, target)
         if self.perceptual is not None:
             terms["perceptual"] = self.perceptual(output, target)
         assert quantized.source is not None

@@ -25,7 +25,7 @@ from sqcodec.runs import read_state, write_state
 
 log = logging.getLogger(__name__)
 
-QUICK_ITERATIONS, QUICK_POINTS_PER_CODE, QUICK_ROUNDS = 3, 16, 256
+QUICK_ITERATIONS, QUICK_POINTS_PER_CODE = 3, 16
 SAMPLE = 4096
 """Latents that eta is calibrated on, at most a quarter of the queue."""
 PER_CODE, ITERATIONS = 32, 20
@@ -40,7 +40,7 @@ def quick_codes(perturbation: VectorPerturbation, seed: int) -> tuple[Tensor, Te
     order = torch.randperm(len(queue), generator=generator).to(queue.device)
     held_out = min(SAMPLE, len(queue) // 4)
     part = order[held_out:][: perturbation.codebook_size * QUICK_POINTS_PER_CODE]
-    fits = fit_codes(queue[part], perturbation.codebook_size, QUICK_ITERATIONS, seed, rounds=QUICK_ROUNDS)
+    fits = fit_codes(queue[part], perturbation.codebook_size, QUICK_ITERATIONS, seed)
     return list(fits)[-1].codes, queue[order[:held_out]]
 
 
