@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -16,7 +17,10 @@ import sqcodec
 from sqcodec import cli
 from sqcodec.codec import Codec
 from sqcodec.config import published_config, quantizer_config
+from sqcodec.evaluation.systems import make_system
+from sqcodec.evaluation.utterances import Utterance
 from sqcodec.export.onnx import check_onnx, export_onnx
+from sqcodec.losses.spectral import MultiScaleSpectralLoss
 from sqcodec.nn import build_network
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "onnx_file.py"
@@ -48,6 +52,26 @@ def test_the_example_codes_a_file(shipped: Codec, folder: Path, speech: np.ndarr
     found = soundfile.read(tmp_path / "out.wav", dtype="float32")[0].T
     expected = shipped.decode(shipped.encode(stereo), 40001).numpy()
     assert found.shape == expected.shape and np.abs(found - expected).max() < 2**-15
+
+
+def test_a_decoder_in_eight_bits(shipped: Codec, folder: Path, tmp_path: Path, speech: np.ndarray, capsys) -> None:
+    command = ["export", "onnx", str(tmp_path / "small"), "--model", shipped.name, "--int8", "--json"]
+    assert cli.main(command) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (tmp_path / "small" / "decoder.onnx").stat().st_size < 0.35 * (folder / "decoder.onnx").stat().st_size
+    assert said["equal_tokens"] > 0.999 and 1e-5 < said["difference"] < 0.1
+    soundfile.write(tmp_path / "a.wav", speech[:64000], 16000)
+    utterance = Utterance("a", str(tmp_path / "a.wav"))
+    exact, small = (make_system(f"onnx:{place}") for place in (folder, tmp_path / "small"))
+    heard, rounded = exact.code(utterance), small.code(utterance)
+    codec = make_system(f"sqcodec:{shipped.name}").code(utterance)
+    assert heard.payload_bits == rounded.payload_bits == codec.payload_bits
+    assert np.abs(heard.samples - codec.samples).max() < 1e-4
+    assert np.array_equal(heard.tokens, codec.tokens) and np.array_equal(rounded.tokens, codec.tokens)
+    distance = MultiScaleSpectralLoss(16000)
+    real = torch.from_numpy(utterance.load(16000))[None]
+    lost = [float(distance(torch.from_numpy(coded.samples)[None], real).mel) for coded in (heard, rounded)]
+    assert lost[0] != lost[1] < 1.02 * lost[0]
 
 
 def test_the_example_imports_no_torch() -> None:

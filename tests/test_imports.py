@@ -49,7 +49,7 @@ ALLOWED = {
     "lm": {"runs", "schedule", "data", "quantizers", "tokens", "vocabulary", "codec", "audio", "checkpoint"},
     "evaluation": {
         "config", "audio", "container", "entropy", "nn", "quantizers", "registry", "checkpoint", "codec", "data",
-        "distributed", "",
+        "distributed", "export", "",
     },
 }
 """What each part may import from the package ("" is the package itself); cli everything."""

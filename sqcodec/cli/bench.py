@@ -7,6 +7,7 @@ import importlib
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="default: 5")
     parser.add_argument(
         "--stream", type=float, default=20.0, metavar="MS", help="pieces of the stream; 0: no stream; default: 20"
+    )
+    parser.add_argument(
+        "--onnx", action="store_true", help="also the stream in ONNX Runtime, float32 and int8 (extra 'onnx')"
     )
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[], help="other codecs to compare with")
     parser.add_argument(
@@ -109,6 +113,8 @@ def own_cases(arguments: argparse.Namespace) -> list[Case]:
     if codec.encoder_steps is not None and arguments.stream:
         for name, used in (("stream", codec), ("stream bfloat16", fast)):
             cases.append((f"{name}, {arguments.stream:g} ms", *_stream(used, samples, tokens, arguments.stream)))
+        if arguments.onnx:
+            cases += _onnx_cases(codec, samples, tokens, arguments)
     return cases
 
 
@@ -128,15 +134,52 @@ def _stream(codec: Codec, samples: Any, tokens: Any, milliseconds: float) -> tup
             encoder.push(samples[:, start : start + piece])
 
     def decode() -> None:
-        """The tokens that each piece of samples completes."""
-        decoder, done = StreamDecoder(codec, samples.shape[0]), 0
-        frame = codec.hop_length * codec.config.tokens_per_frame
-        for end in range(piece, samples.shape[1] + piece, piece):
-            last = min(end, samples.shape[1]) // frame * codec.config.tokens_per_frame
-            decoder.push(tokens[:, done:last])
-            done = last
+        decoder = StreamDecoder(codec, samples.shape[0])
+        each = codec.config.tokens_per_frame
+        for start, end in _completed(codec, samples.shape[1], piece):
+            decoder.push(tokens[:, start * each : end * each])
 
     return encode, decode
+
+
+def _completed(codec: Codec, length: int, piece: int) -> list[tuple[int, int]]:
+    """The frames, from and to, that each piece of samples completes; pieces that complete none are left out."""
+    frame = codec.hop_length * codec.config.tokens_per_frame
+    ends = [min(end, length) // frame for end in range(piece, length + piece, piece)]
+    return [(start, end) for start, end in zip([0, *ends], ends, strict=False) if end > start]
+
+
+def _onnx_cases(codec: Codec, samples: Any, tokens: Any, arguments: argparse.Namespace) -> list[Case]:
+    """The exported graphs, which take whole frames of one channel."""
+    for package in ("onnx", "onnxruntime", "onnx_ir"):
+        require(package, "onnx", "--onnx")
+    from sqcodec.export.onnx import OnnxCoder, export_onnx
+
+    frame, each = codec.hop_length * codec.config.tokens_per_frame, codec.config.tokens_per_frame
+    pieces = _completed(codec, samples.shape[1], max(1, round(arguments.stream * codec.sample_rate / 1000)))
+    bits = codec.config.quantizer.bits[1] if codec.config.quantizer.bits else None
+
+    def case(name: str, encoder: OnnxCoder, decoder: OnnxCoder) -> Case:
+        def push(coder: OnnxCoder, values: Any, unit: int) -> None:
+            for row in values.numpy():
+                coder.start()
+                for start, end in pieces:
+                    coder.push(row[None, start * unit : end * unit])
+
+        return (
+            f"{name}, {arguments.stream:g} ms",
+            lambda: push(encoder, samples, frame),
+            lambda: push(decoder, tokens, each),
+        )
+
+    cases = []
+    for name, int8 in (("ONNX Runtime", False), ("ONNX Runtime int8", True)):
+        with tempfile.TemporaryDirectory() as folder:
+            export_onnx(codec, folder, int8)
+            coders = [OnnxCoder(folder, "encoder", None, arguments.threads)]
+            coders.append(OnnxCoder(folder, "decoder", bits, arguments.threads))
+        cases.append(case(name, *coders))
+    return cases
 
 
 def peer_case(name: str, arguments: argparse.Namespace) -> Case:

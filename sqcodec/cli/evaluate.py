@@ -21,7 +21,7 @@ _EXAMPLE = """examples:
 systems for --baselines:
   original  opus:KBPS  opus-wb:KBPS  codec2:MODE  speex:QUALITY  speex-nb:QUALITY  mp3:KBPS  lyra:KBPS
   hf:FOLDER[:KBPS] (EnCodec, DAC, Mimi)  dac:FILE[:KBPS]  snac:FOLDER
-  dir:NAME=PATH (a folder of somebody's outputs)
+  onnx:FOLDER[:KBPS] (of sqcodec export onnx)  dir:NAME=PATH (a folder of somebody's outputs)
 """
 
 

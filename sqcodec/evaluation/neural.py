@@ -6,6 +6,7 @@ are used (EnCodec: one of the model's bandwidths), without it all of them.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -123,6 +124,48 @@ class SqcodecModel(NeuralCodec):
         writer = BlockWriter(codec.predictor, 1, size, codec.levels)
         writer.push(tokens[None])
         return Counted(bits, tokens, min(8 * len(writer.flush()), bits))
+
+
+@system("onnx")
+class OnnxModel(NeuralCodec):
+    """What `sqcodec export onnx` wrote, in ONNX Runtime: `onnx:FOLDER[:KBPS]`."""
+
+    package = "onnxruntime"
+
+    def __init__(self, kind: str, setting: str, device: str) -> None:
+        from sqcodec import container
+
+        folder, rate = split_rate(setting)
+        self.name, self.files = Path(folder).name, sorted(Path(folder).glob("*.onnx"))
+        if len(self.files) != 2:
+            raise MissingExtra(f"onnx:{setting}: '{folder}' is no folder of `sqcodec export onnx`.")
+        require(self.package, "onnx", "onnx:")
+        from sqcodec.export.onnx import OnnxCoder
+
+        self._about = about = json.loads(Path(folder, "model.json").read_text(encoding="utf-8"))
+        self.sample_rate, self._codes, self._cut, bits = int(about["sample_rate"]), about["codebook_size"], 0, None
+        token_rate = self.sample_rate * about["tokens_per_frame"] / about["frame_length"]
+        if "bits" in about:
+            fewest, default, most = about["bits"]
+            allowed = list(range(fewest, most + 1)) if rate else [default]
+            bits = self.fitting(f"onnx:{setting}", token_rate, allowed, rate)
+            self._codes, self._cut = 2**bits, most - bits
+        self.bit_rate = token_rate * math.log2(self._codes)
+        self._encoder, self._decoder = OnnxCoder(folder, "encoder"), OnnxCoder(folder, "decoder", bits)
+        self._packed = container.packed_size
+
+    def encode(self, samples: np.ndarray) -> Any:
+        frame = self._about["frame_length"]
+        self._encoder.start()
+        frames = -(-(len(samples) + self._about["lookahead"]) // frame)
+        return self._encoder.push(np.pad(samples, (0, frames * frame - len(samples)))[None]) >> self._cut
+
+    def decode(self, codes: Any, length: int) -> np.ndarray:
+        self._decoder.start()
+        return self._decoder.push(codes)[0, self._about["lookahead"] :][:length]
+
+    def count(self, codes: Any) -> Counted:
+        return Counted(8 * self._packed(codes.size, self._codes), codes[0])
 
 
 class TorchCodec(NeuralCodec):

@@ -12,6 +12,7 @@ A system is named by a text, such as `opus:6`, from which every worker process b
     hf:FOLDER[:KBPS]     EnCodec, DAC or Mimi weights in the transformers format
     dac:FILE[:KBPS]      DAC weights in its authors' format, by `descript-audio-codec`
     snac:FOLDER          SNAC weights in its authors' format, by `snac`
+    onnx:FOLDER[:KBPS]   what `sqcodec export onnx` wrote, in ONNX Runtime
     dir:NAME=PATH        a folder of somebody's outputs, one file named like each clip
     sqcodec:NAME|FOLDER[:KBPS]  a model of this package (what `--model` means), at one of its rates
 """
@@ -131,7 +132,7 @@ def system_key(text: str) -> str:
         return _safe(setting.partition("=")[0])
     if kind == "sqcodec":
         return _safe(setting.rstrip("/").split("/")[-1])
-    if kind in ("hf", "dac", "snac"):
+    if kind in ("hf", "dac", "snac", "onnx"):
         return _safe(f"{kind}-{setting.rstrip('/').split('/')[-1]}")
     return _safe(text)
 

@@ -7,11 +7,15 @@ tokens, position, state -> samples. Whole recordings, long ones in pieces, and l
 Where tokens are nested, ``bits`` in ``model.json`` says the fewest, the default and the most bits of a token. The
 encoder gives tokens of the most, of which ``tokens >> (most - b)`` are those of b bits; the decoder has an input
 ``bits``, int64 [], after the position.
+
+With ``int8`` the decoder's matrices are stored in 8 bits, 32 weights to a scale, and what meets them is rounded
+likewise: a third of the size, faster in small pieces, samples a little different. Tokens stay exact.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from pathlib import Path
 
@@ -28,7 +32,42 @@ OPSET = 17
 FILES = ("encoder.onnx", "decoder.onnx", "model.json")
 
 
-def export_onnx(codec: Codec, folder: str | Path) -> dict[str, object]:
+class OnnxCoder:
+    """One of the two graphs in ONNX Runtime with its state: whole frames in, results out.
+
+    Args:
+        folder: of ``export_onnx``.
+        kind: "encoder" or "decoder".
+        bits: of the tokens that a decoder of nested ones gets.
+        threads: of the CPU.
+    """
+
+    def __init__(self, folder: str | Path, kind: str, bits: int | None = None, threads: int = 1) -> None:
+        import onnxruntime
+
+        about = json.loads((Path(folder) / "model.json").read_text(encoding="utf-8"))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        path = str(Path(folder) / f"{kind}.onnx")
+        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.names = [value.name for value in self.session.get_inputs()]
+        self.unit = about["frame_length"] if kind == "encoder" else about["tokens_per_frame"]
+        self.shapes, self.bits = about[f"{kind}_state"], [] if bits is None else [np.array(bits)]
+        self.start()
+
+    def start(self) -> None:
+        """Forgets what was pushed."""
+        self.state, self.position = [np.zeros((1, *shape), np.float32) for shape in self.shapes], 0
+
+    def push(self, piece: np.ndarray) -> np.ndarray:
+        """Samples [1, n frame_length] to tokens, or tokens to samples."""
+        given = [piece, np.array(self.position), *self.bits, *self.state]
+        output, *self.state = self.session.run(None, dict(zip(self.names, given, strict=True)))
+        self.position += piece.shape[1] // self.unit
+        return output
+
+
+def export_onnx(codec: Codec, folder: str | Path, int8: bool = False) -> dict[str, object]:
     """Writes the three files; returns what ``model.json`` holds.
 
     Raises:
@@ -59,7 +98,7 @@ def export_onnx(codec: Codec, folder: str | Path) -> dict[str, object]:
         warnings.simplefilter("ignore")
         for kind, steps in (("encoder", EncoderSteps(network)), ("decoder", DecoderSteps(network))):
             graph = CoderGraph(steps)
-            _export(graph, kind, folder / f"{kind}.onnx", network)
+            _export(graph, kind, folder / f"{kind}.onnx", network, int8 and kind == "decoder")
             about[f"{kind}_state"] = [list(shape) for shape in graph.state_shapes]
     (folder / "model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return about
@@ -71,8 +110,6 @@ def check_onnx(codec: Codec, folder: str | Path, seconds: float = 2.0) -> tuple[
     Returns:
         (share of equal tokens, largest difference of a sample).
     """
-    import onnxruntime
-
     random = np.random.default_rng(0)
     length = codec.config.frame_length
     frames = int(seconds * codec.sample_rate) // length
@@ -88,17 +125,10 @@ def check_onnx(codec: Codec, folder: str | Path, seconds: float = 2.0) -> tuple[
     runs = [("encoder", samples, about["frame_length"], None)]
     runs += [("decoder", tokens.numpy(), about["tokens_per_frame"], bits) for bits, tokens in cut.items()]
     for kind, source, unit, bits in runs:
-        session = onnxruntime.InferenceSession(str(Path(folder) / f"{kind}.onnx"), providers=["CPUExecutionProvider"])
-        names = [value.name for value in session.get_inputs()]
-        state = [np.zeros((1, *shape), np.float32) for shape in about[f"{kind}_state"]]
-        parts, start = [], 0
+        coder, parts, start = OnnxCoder(folder, kind, bits), [], 0
         while start < frames:
             count = min(int(random.integers(1, 80)), frames - start)
-            part = source[:, start * unit : (start + count) * unit]
-            more: list[np.ndarray] = [] if bits is None else [np.array(bits)]
-            feed = dict(zip(names, [part, np.array(start), *more, *state], strict=True))
-            output, *state = session.run(None, feed)
-            parts.append(output)
+            parts.append(coder.push(source[:, start * unit : (start + count) * unit]))
             start += count
         outputs.append(np.concatenate(parts, axis=1))
     found, *waves = outputs
@@ -110,7 +140,7 @@ def check_onnx(codec: Codec, folder: str | Path, seconds: float = 2.0) -> tuple[
     return equal, difference
 
 
-def _export(graph: CoderGraph, kind: str, path: Path, network: FrameNetwork) -> None:
+def _export(graph: CoderGraph, kind: str, path: Path, network: FrameNetwork, int8: bool) -> None:
     states = [torch.zeros(1, *shape) for shape in graph.state_shapes]
     unit, what = (network.frame_length, "samples") if kind == "encoder" else (network.tokens_per_frame, "tokens")
     other = "tokens" if kind == "encoder" else "samples"
@@ -131,3 +161,31 @@ def _export(graph: CoderGraph, kind: str, path: Path, network: FrameNetwork) -> 
             opset_version=OPSET,
             dynamo=False,
         )
+        _store(partial, int8)
+
+
+def _store(path: Path, int8: bool) -> None:
+    """Weights of a graph as initializers, where tools look for them, rather than as nodes; in 8 bits where asked."""
+    import onnx
+
+    model = onnx.load(path)
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            tensor = node.attribute[0].t
+            tensor.name = node.output[0]
+            model.graph.initializer.append(tensor)
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    if not int8:
+        onnx.save(model, path)
+        return
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    logger = logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer")
+    logger.setLevel(logging.WARNING)  # it reports every node
+    quantizer = MatMulNBitsQuantizer(model, bits=8, block_size=32, is_symmetric=True, accuracy_level=4)
+    quantizer.process()
+    quantizer.model.save_model_to_file(str(path), False)

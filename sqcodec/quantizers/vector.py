@@ -15,7 +15,7 @@ from sqcodec.quantizers.norm import norm_loss
 from sqcodec.quantizers.perturbation import VectorPerturbation
 
 DISTANCE_BUDGET = 2**18
-"""Most distances held at once: they fit into the cache of a core (65,536 codes, 6 dimensions: twice as fast as 2^22)."""
+"""Most distances held at once: they fit into the cache of a core (65,536 codes: twice as fast as with 2^22)."""
 
 
 def nearest_codes(latents: Tensor, codebook: Tensor, budget: int = DISTANCE_BUDGET) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
+import pytest
+
 from sqcodec import cli
 
 
@@ -24,6 +26,14 @@ def test_without_streams(capsys) -> None:
     assert cli.main("bench --model tiny --seconds 0.1 --rounds 1 --stream 0 --json".split()) == 0
     systems = [result["system"] for result in json.loads(capsys.readouterr().out)["results"]]
     assert systems == ["tiny", "plain network", "bfloat16"]
+
+
+def test_streams_of_the_exported_graphs(capsys) -> None:
+    pytest.importorskip("onnxruntime")
+    assert cli.main("bench --model tiny --seconds 0.3 --rounds 1 --batch 2 --onnx --json".split()) == 0
+    found = {result["system"]: result for result in json.loads(capsys.readouterr().out)["results"]}
+    for name in ("ONNX Runtime, 20 ms", "ONNX Runtime int8, 20 ms"):
+        assert found[name]["encode_speed"] > 0 and found[name]["decode_speed"] > 0
 
 
 def test_one_system_by_itself(capsys) -> None:
