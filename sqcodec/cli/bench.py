@@ -157,7 +157,7 @@ def _onnx_cases(codec: Codec, samples: Any, tokens: Any, arguments: argparse.Nam
 
     frame, each = codec.hop_length * codec.config.tokens_per_frame, codec.config.tokens_per_frame
     pieces = _completed(codec, samples.shape[1], max(1, round(arguments.stream * codec.sample_rate / 1000)))
-    bits = codec.config.quantizer.bits[1] if codec.config.quantizer.bits else None
+    bits = codec.config.pick_bits()
 
     def case(name: str, encoder: OnnxCoder, decoder: OnnxCoder) -> Case:
         def push(coder: OnnxCoder, values: Any, unit: int) -> None:

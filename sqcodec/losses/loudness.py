@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sqcodec.losses.spectral import power_spectrum, unit_window
+
 SPEECH_LEVEL = 79.0
 """dB SPL that the reference is taken to be played at (P.862, section 10.2.1)."""
 FRAME_SECONDS = 0.032
@@ -41,8 +43,7 @@ class LoudnessLoss(nn.Module):
         self.threshold: Tensor
         self.width: Tensor
         self.size = 2 * round(FRAME_SECONDS * sample_rate / 2)
-        window = torch.hann_window(self.size)
-        self.register_buffer("window", window / window.square().sum().sqrt(), persistent=False)
+        self.register_buffer("window", unit_window(self.size), persistent=False)
         hertz = np.arange(self.size // 2 + 1) * sample_rate / self.size
         bark = 26.81 * hertz / (1960.0 + hertz) - 0.53  # Traunmüller (1990), equation 6
         band = np.floor((bark - bark[2]) / BARK_STEP).astype(int)
@@ -79,8 +80,7 @@ class LoudnessLoss(nn.Module):
 
     def _power(self, samples: Tensor) -> Tensor:
         """[B, T] -> [B, N, M]."""
-        spectrum = torch.fft.rfft(samples.unfold(-1, self.size, self.size // 2) * self.window)
-        return (spectrum.real.square() + spectrum.imag.square()) @ self.bands
+        return power_spectrum(samples, self.window, self.size // 2) @ self.bands
 
     def _audible(self, power: Tensor) -> Tensor:
         """[B, N, M] -> [B, N]: power of the bands above the threshold of hearing."""

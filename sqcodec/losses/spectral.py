@@ -23,6 +23,18 @@ class SpectralDistance:
     stft: Tensor
 
 
+def unit_window(size: int) -> Tensor:
+    """A Hann window of unit energy: bins of white noise of power s then have power s."""
+    window = torch.hann_window(size)
+    return window / window.square().sum().sqrt()
+
+
+def power_spectrum(samples: Tensor, window: Tensor, hop: int) -> Tensor:
+    """Samples [B, T] to the power [B, F, bins] of frames as long as the window."""
+    spectrum = torch.fft.rfft(samples.unfold(-1, len(window), hop) * window)
+    return spectrum.real.square() + spectrum.imag.square()
+
+
 class MultiScaleSpectralLoss(nn.Module):
     """Log-mel and log-power distance over several FFT sizes, hop a quarter of each.
 
@@ -49,9 +61,8 @@ class MultiScaleSpectralLoss(nn.Module):
         self.fft_sizes = fft_sizes
         self.floor = floor
         for size, bands in zip(fft_sizes, mel_bands, strict=True):
-            window = torch.hann_window(size)
             mel = librosa.filters.mel(sr=sample_rate, n_fft=size, n_mels=bands, norm=None)
-            self.register_buffer(f"window_{size}", window / window.square().sum().sqrt(), persistent=False)
+            self.register_buffer(f"window_{size}", unit_window(size), persistent=False)
             self.register_buffer(f"mel_{size}", torch.from_numpy(mel).T.contiguous(), persistent=False)
 
     def forward(self, output: Tensor, target: Tensor) -> SpectralDistance:
@@ -71,8 +82,6 @@ class MultiScaleSpectralLoss(nn.Module):
         return SpectralDistance(mel_total / len(self.fft_sizes), stft_total / len(self.fft_sizes))
 
     def _log_spectra(self, samples: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        frames = samples.unfold(-1, size, size // 4) * self.get_buffer(f"window_{size}")  # [B, F, size]
-        spectrum = torch.fft.rfft(frames)
-        power = spectrum.real.square() + spectrum.imag.square()
+        power = power_spectrum(samples, self.get_buffer(f"window_{size}"), size // 4)
         mel = power @ self.get_buffer(f"mel_{size}")  # [B, F, M]
         return torch.log10(mel + self.floor), torch.log10(power + self.floor)

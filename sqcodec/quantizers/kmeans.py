@@ -1,4 +1,4 @@
-"""Lloyd's iterations on latents from seeds of a principal-direction tree, over one or several processes.
+"""K-means on latents, over one or several processes: seeds, then Lloyd's iterations.
 
 Each process holds a part of the points; sums and counts are reduced over all, so that every process ends with the
 same codes. On a CPU everything is deterministic by the seed; on CUDA sums have no fixed order, so that two fits may
@@ -15,12 +15,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sqcodec.distributed import gather_rows, shared_sum, world
+from sqcodec.distributed import first_of, gather_rows, shared_sum, world
 from sqcodec.quantizers.neighbours import Search
 from sqcodec.quantizers.vector import nearest_codes
 
 SEEDING_POINTS_PER_CODE = 8
-"""Seeds are means of about so many points."""
+"""Seeds come from at most this many points a code."""
+
+FEW = 512
+"""Up to so many codes are seeded by K-means++, which finds narrow clusters better but takes a pass over the points for
+each code; more by a tree."""
+
+CLIP_QUANTILE, CLIP_POINTS = 0.9, 4096
+"""Weights of K-means++ are clipped at this quantile (estimated on so many points), as the authors of VP-VAE do:
+otherwise outliers take seeds of which few points make use."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ def fit_codes(
 
 
 def seed_codes(points: Tensor, size: int, seed: int = 0) -> Tensor:
-    """Seeds [K, D]: the means of neighbourhoods of a random part of the points.
+    """Seeds [K, D] from a random part of the points: of K-means++ (``FEW``), or the means of neighbourhoods.
 
     Neighbourhoods are halved as of a tree (``halved``); where K is no power of two, those with the largest spread are
     halved once more. Against K-means++ on latents (egs/mini/codec1/RESULTS.md, "Seeds of codebooks"): 20 times as fast
@@ -70,22 +78,39 @@ def seed_codes(points: Tensor, size: int, seed: int = 0) -> Tensor:
     pool = gather_rows(points[torch.randperm(len(points), generator=generator)[:most].to(points.device)])
     if len(pool) < size:
         raise ValueError(f"{len(pool)} latents are too few for {size} codes: use more audio.")
+    if size <= FEW:
+        return _far_apart(pool, size, generator)
     coarse = 2 ** (size.bit_length() - 1)
-    twice = 2 * coarse if size > coarse else coarse
-    if len(pool) < twice:  # few points: repeat some
-        pool = torch.cat((pool, pool))
-    pool = pool[: len(pool) // twice * twice]
-    groups = pool[halved(pool, coarse)].view(coarse, -1, pool.shape[1])
     if size == coarse:
-        return groups.mean(1)
-    spread = (groups - groups.mean(1, keepdim=True)).square().sum((1, 2))
-    again = spread.topk(size - coarse).indices
-    whole = torch.ones(coarse, dtype=torch.bool, device=pool.device)
-    whole[again] = False
-    finer = groups[again]
-    order = torch.stack([halved(group, 2) for group in finer])
-    halves = finer.gather(1, order[..., None].expand_as(finer)).view(2 * len(finer), -1, pool.shape[1])
-    return torch.cat((groups[whole].mean(1), halves.mean(1)))
+        pool = pool[: len(pool) // size * size]
+        return pool[halved(pool, size)].view(size, -1, pool.shape[1]).mean(1)
+    if len(pool) < 2 * coarse:  # few points: repeat some
+        pool = torch.cat((pool, pool))
+    pool = pool[: len(pool) // (2 * coarse) * 2 * coarse]
+    halves = pool[halved(pool, 2 * coarse)].view(coarse, 2, -1, pool.shape[1])
+    spread = (halves - halves.mean((1, 2), keepdim=True)).square().sum((1, 2, 3))
+    again = torch.zeros(coarse, dtype=torch.bool, device=pool.device)
+    again[spread.topk(size - coarse).indices] = True
+    return torch.cat((halves[~again].mean((1, 2)), halves[again].mean(2).flatten(0, 1)))
+
+
+def _far_apart(pool: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Seeds of K-means++ (Arthur and Vassilvitskii 2007): points drawn with chances in proportion to the squared
+    distance to those drawn before, clipped (``CLIP_QUANTILE``). The first process draws."""
+    chosen = torch.randint(len(pool), (1,), generator=generator)
+    codes = pool[chosen.to(pool.device)]
+    nearest = (pool - codes).square().sum(-1)
+    while len(codes) < size:
+        if not bool((nearest > 0).any()):  # fewer distinct points than codes: repeat some
+            nearest = torch.ones_like(nearest)
+        sample = nearest[:: -(-len(nearest) // CLIP_POINTS)]
+        clip = sample.kthvalue(max(1, round(CLIP_QUANTILE * len(sample)))).values
+        edges = (nearest.clamp_max(clip) if clip > 0 else nearest).double().cumsum(0)
+        drawn = torch.rand(1, generator=generator, dtype=torch.float64).to(pool.device) * edges[-1]
+        new = pool[first_of(torch.searchsorted(edges, drawn, right=True)).clamp_max(len(pool) - 1)]
+        codes = torch.cat([codes, new])
+        nearest = torch.minimum(nearest, (pool - new).square().sum(-1))
+    return codes
 
 
 def halved(points: Tensor, parts: int) -> Tensor:

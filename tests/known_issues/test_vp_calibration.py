@@ -34,11 +34,11 @@ def test_accepted_moves_are_as_long_as_the_quantisation_error(dim: int, size: in
 
 
 def test_the_sample_of_the_calibration_is_held_out_of_the_codebook() -> None:
-    perturbation = VectorPerturbation(2, 256, PerturbationOptions(neighbours_per_code=8))
+    perturbation = VectorPerturbation(2, 64, PerturbationOptions(neighbours_per_code=8))
     generator = torch.Generator().manual_seed(0)
-    perturbation.queue, perturbation.filled = torch.randn(2048, 2, generator=generator), 2048
+    perturbation.queue, perturbation.filled = torch.randn(512, 2, generator=generator), 512
     codes, sample = quick_codes(perturbation, seed=0)
-    assert codes.shape == (256, 2) and sample.shape == (512, 2)
+    assert codes.shape == (64, 2) and sample.shape == (128, 2)
     fresh, fitted = torch.randn(2000, 2, generator=generator), perturbation.queue
     errors = [float(neighbour_distances(points, codes, (1,)).mean()) for points in (sample, fresh, fitted)]
     assert errors[0] == pytest.approx(errors[1], rel=0.1) and errors[2] < 0.9 * errors[1]
