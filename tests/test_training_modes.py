@@ -18,6 +18,7 @@ import sqcodec
 from sqcodec.checkpoint import load_model
 from sqcodec.cli import main
 from sqcodec.config import ModelConfig, quantizer_config
+from sqcodec.losses.intelligibility import IntelligibilityLoss
 from sqcodec.losses.loudness import LoudnessLoss
 from sqcodec.losses.resolution import MultiResolutionSTFTLoss
 from sqcodec.losses.waveform import si_sdr_loss
@@ -48,7 +49,7 @@ def cache(tmp_path_factory) -> Path:
 def recipe(config: ModelConfig, loss: LossRecipe | None = None, **train: float) -> Recipe:
     return Recipe(
         model=config,
-        data=DataRecipe(manifest=str(DATA), segment_seconds=0.4, batch_size=4),
+        data=DataRecipe(manifest=str(DATA), segment_seconds=0.5, batch_size=4),
         train=TrainRecipe(**{"steps": 8, "warmup_steps": 2, "decay_steps": 0, "save_every": 1, "log_every": 1} | train),
         loss=loss or LossRecipe(fft_sizes=[512, 128], mel_bands=[40, 20]),
         vp=VP,
@@ -337,6 +338,24 @@ def test_disturbing_loudness_follows_pesq(speech: np.ndarray) -> None:
             assert output.grad is not None and output.grad.isfinite().all()
 
 
+def test_intelligibility_is_stoi_s(speech: np.ndarray) -> None:
+    pystoi = pytest.importorskip("pystoi")
+    measure = IntelligibilityLoss(16000)
+    target = torch.from_numpy(speech[:64000].copy())[None]
+    noise = torch.randn(target.shape, generator=torch.Generator().manual_seed(0)) * target.square().mean().sqrt()
+    outputs = [target, *(target + level * noise for level in (0.03, 0.1, 0.3, 1.0)), target.roll(400), 0.1 * target]
+    for output in outputs:
+        score = pystoi.stoi(target[0].numpy(), output[0].numpy(), 16000)
+        assert float(measure(output, target)) == pytest.approx(1.0 - score, abs=0.02)
+    with pytest.raises(ValueError, match="have 6000: make data.segment_seconds longer"):
+        measure(target[:, :6000], target[:, :6000])
+    for output in (torch.zeros_like(target), outputs[4], target.clone()):
+        for heard in (target, torch.zeros_like(target)):
+            output = output.detach().requires_grad_()
+            measure(output, heard).backward()
+            assert output.grad is not None and output.grad.isfinite().all()
+
+
 def test_a_limited_loss_keeps_its_gradient_s_direction() -> None:
     value = torch.tensor([3.0, 4.0], requires_grad=True)
     loss = value.square().sum()
@@ -357,7 +376,7 @@ def test_the_balancer_gives_each_term_its_share_whatever_its_scale() -> None:
 def test_every_loss_trains_together(tiny_config, tmp_path, cache) -> None:
     loss = LossRecipe(
         fft_sizes=[512, 128], mel_bands=[40, 20], si_sdr=0.1, resolution=1.0, resolution_sizes=[64, 256], loudness=0.5,
-        balancer=True,
+        intelligibility=1.0, balancer=True,
     )  # fmt: skip
     small = AdversarialRecipe(
         weight=0.5, feature_matching=0.5, crop_seconds=0.1, periods=[2], period_channels=[4], fft_sizes=[128],
@@ -366,9 +385,11 @@ def test_every_loss_trains_together(tiny_config, tmp_path, cache) -> None:
     trainer = train(
         dataclasses.replace(recipe(tiny_config, loss, steps=2), adversarial=small), tmp_path / "run", cache
     )
-    assert {"si_sdr", "resolution", "loudness", "adversarial", "discriminator"} <= set(rows(tmp_path / "run")[0])
+    found = set(rows(tmp_path / "run")[0])
+    assert {"si_sdr", "resolution", "loudness", "intelligibility", "adversarial", "discriminator"} <= found
     assert set(trainer.objective.state_dict()) == {
-        "mel", "stft", "waveform", "si_sdr", "resolution", "loudness", "adversarial", "feature_matching",
+        "mel", "stft", "waveform", "si_sdr", "resolution", "loudness", "intelligibility", "adversarial",
+        "feature_matching",
     }  # fmt: skip
     with pytest.raises(ValueError, match=r"Unknown term 'loss.limits.pesq'"):
         Trainer(recipe(tiny_config, dataclasses.replace(loss, limits={"pesq": 1.0})), tmp_path / "x", cache)

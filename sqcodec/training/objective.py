@@ -11,7 +11,7 @@ from sqcodec.losses.weighing import Balancer, limit
 from sqcodec.training.recipe import Recipe
 from sqcodec.training.step import StepOutput
 
-RECONSTRUCTION = ("mel", "stft", "waveform", "si_sdr", "resolution", "loudness", "perceptual")
+RECONSTRUCTION = ("mel", "stft", "waveform", "si_sdr", "resolution", "loudness", "intelligibility", "perceptual")
 ADVERSARIAL = ("adversarial", "feature_matching")
 TOKENS = ("semantic", "consistency")
 """Of the tokens alone: no gradient of theirs passes through the output."""

@@ -146,6 +146,8 @@ class LossRecipe(Table):
     loudness: Weight = 0.0
     """Disturbance of the loudness, after the perceptual model of ITU-T P.862. A model trained with it is flattered by
     PESQ, which is built on that model: judge by other scores too."""
+    intelligibility: Weight = 0.0
+    """1 - STOI, in a differentiable form. A model trained with it is flattered by STOI: judge by other scores too."""
     perceptual: Weight = 0.0
     """Distance of the features that ``perceptual_encoder`` finds in decoded and real audio."""
     perceptual_encoder: str = ""

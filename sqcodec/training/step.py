@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from sqcodec.losses.intelligibility import IntelligibilityLoss
 from sqcodec.losses.loudness import LoudnessLoss
 from sqcodec.losses.perceptual import PerceptualLoss
 from sqcodec.losses.resolution import MultiResolutionSTFTLoss
@@ -45,6 +46,7 @@ class Step(nn.Module):
         self.spectral = MultiScaleSpectralLoss(sample_rate, tuple(loss.fft_sizes), tuple(loss.mel_bands))
         self.resolution = MultiResolutionSTFTLoss(tuple(loss.resolution_sizes)) if loss.resolution > 0 else None
         self.loudness = LoudnessLoss(sample_rate) if loss.loudness > 0 else None
+        self.intelligibility = IntelligibilityLoss(sample_rate) if loss.intelligibility > 0 else None
         self.perceptual: PerceptualLoss | None = None
         if loss.perceptual > 0:
             if not loss.perceptual_encoder:
@@ -84,6 +86,8 @@ class Step(nn.Module):
             terms["resolution"] = self.resolution(output, target)
         if self.loudness is not None:
             terms["loudness"] = self.loudness(output, target)
+        if self.intelligibility is not None:
+            terms["intelligibility"] = self.intelligibility(output, target)
         if self.perceptual is not None:
             terms["perceptual"] = self.perceptual(output, target)
         assert quantized.source is not None
