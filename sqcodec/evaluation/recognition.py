@@ -110,6 +110,11 @@ def encode_speech(samples: np.ndarray) -> np.ndarray:
     return np.array(recogniser().model.encode(storage.from_array(np.ascontiguousarray(mel[None], np.float32))))[0]
 
 
+def whisper_folder() -> Path:
+    """Of Whisper base as a CTranslate2 model: SQCODEC_WHISPER_DIR, or what the packages hold."""
+    return _chosen_folder() or _joined_model()
+
+
 def whisper_files() -> list[Path]:
     """What tells Whisper base from other weights: those of SQCODEC_WHISPER_DIR; none where they are the packages'."""
     folder = _chosen_folder()
@@ -126,8 +131,7 @@ def _chosen_folder() -> Path | None:
 @lru_cache(maxsize=1)
 def recogniser() -> Any:
     package = require("faster_whisper", "wer", "The word error rate")
-    folder = _chosen_folder()
-    return package.WhisperModel(str(folder or _joined_model()), device="cpu", compute_type="int8", cpu_threads=1)
+    return package.WhisperModel(str(whisper_folder()), device="cpu", compute_type="int8", cpu_threads=1)
 
 
 def _joined_model() -> Path:

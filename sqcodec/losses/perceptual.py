@@ -1,7 +1,7 @@
 """Distance of the features that a frozen encoder finds in two waveforms, whatever encoder that is.
 
-L3AC (arXiv 2504.04949) and VP-VAE (arXiv 2602.17133) train with features of Whisper. The distance is relative to the
-size of the features, so that a weight means about the same for any encoder.
+L3AC (arXiv 2504.04949) and VP-VAE (arXiv 2602.17133) train with features of Whisper. Every channel is relative to
+its own variance: transformers have channels a hundred times as large as others, which would count alone.
 
 Letters: B batch, T samples.
 """
@@ -20,11 +20,11 @@ ZEROS = 16
 ROLL_OFF = 0.95
 
 Encoder = Callable[[Tensor], Tensor | list[Tensor]]
-"""Samples [B, T] at its own rate to features of any shape, or to one tensor a layer."""
+"""Samples [B, T] at its own rate to features [..., C], or to one such tensor a layer."""
 
 
 class PerceptualLoss(nn.Module):
-    """Mean over layers of mean (fake - real)² / mean real².
+    """Mean over layers and channels (the last dimension) of mean (fake - real)² / variance of real.
 
     Args:
         encoder: a module in evaluation mode; its parameters are frozen.
@@ -49,15 +49,18 @@ class PerceptualLoss(nn.Module):
         with torch.no_grad():
             real = self._features(target)
         fake = self._features(output)
-        losses = [
-            (f.float() - r.float()).square().mean() / (r.float().square().mean() + 1e-8)
-            for f, r in zip(fake, real, strict=True)
-        ]
-        return torch.stack(losses).mean()
+        return torch.stack([_distance(f.float(), r.float()) for f, r in zip(fake, real, strict=True)]).mean()
 
     def _features(self, samples: Tensor) -> list[Tensor]:
         found = self.encoder(self.resample(samples))
         return list(found) if isinstance(found, (list, tuple)) else [found]
+
+
+def _distance(fake: Tensor, real: Tensor) -> Tensor:
+    """A scalar. Channels that hardly move count as if they moved a tenth as much as the others."""
+    fake, real = fake.flatten(0, -2), real.flatten(0, -2)
+    variance = real.var(0, correction=0)
+    return ((fake - real).square().mean(0) / (variance + 0.01 * variance.mean() + 1e-8)).mean()
 
 
 class Resample(nn.Module):

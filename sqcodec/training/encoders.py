@@ -21,8 +21,7 @@ from sqcodec.identity import hash_file
 from sqcodec.nn import build_network
 from sqcodec.nn.base import CodecNetwork
 from sqcodec.registry import find_model
-
-WHISPER_FFT, WHISPER_HOP = 400, 160
+from sqcodec.training.whisper import WhisperStates, whisper_states
 
 
 def load_encoder(source: str, script_rate: int, entry: str = "loss.perceptual_encoder") -> tuple[nn.Module, int]:
@@ -30,12 +29,15 @@ def load_encoder(source: str, script_rate: int, entry: str = "loss.perceptual_en
 
     Args:
         entry: of the recipe, for messages.
-        source: name or folder of a codec, folder of a transformers model, or a file of ``torch.export`` (.pt2) or
-            TorchScript.
+        source: "whisper" (Whisper base, of the extra 'wer'), name or folder of a codec, folder of a transformers model,
+            or a file of ``torch.export`` (.pt2) or TorchScript.
         script_rate: the rate of such a file, which does not say.
     Raises:
+        MissingExtra (an ImportError): "whisper" is not installed.
         ValueError: there is no such encoder, or it is of an unknown kind.
     """
+    if source == "whisper":
+        return whisper_states(), 16000
     path = Path(source)
     if path.suffix == ".pt2" and path.is_file():
         return torch.export.load(path).module(), script_rate
@@ -128,41 +130,6 @@ class HiddenStates(nn.Module):
         mean, deviation = samples.mean(-1, keepdim=True), samples.std(-1, keepdim=True)
         states = self.model((samples - mean) / (deviation + 1e-5), output_hidden_states=True).hidden_states
         return list(states)
-
-
-class WhisperStates(nn.Module):
-    """Hidden states of Whisper's encoder, on as many frames as there are (it was trained on 30 s)."""
-
-    frames = (50.0, 0.0)
-
-    def __init__(self, encoder: Any, num_mels: int) -> None:
-        super().__init__()
-        import librosa
-
-        self.encoder = encoder
-        mel = librosa.filters.mel(sr=16000, n_fft=WHISPER_FFT, n_mels=num_mels)
-        self.register_buffer("mel", torch.from_numpy(mel), persistent=False)
-        self.register_buffer("window", torch.hann_window(WHISPER_FFT), persistent=False)
-
-    def forward(self, samples: Tensor) -> list[Tensor]:
-        """[B, T] -> L + 1 times [B, N, C]."""
-        encoder, found = self.encoder, []
-        x = nn.functional.gelu(encoder.conv1(self.log_mel(samples)))
-        x = nn.functional.gelu(encoder.conv2(x)).transpose(1, 2)
-        x = x + encoder.embed_positions.weight[: x.shape[1]]
-        for layer in encoder.layers:
-            found.append(x)
-            result = layer(x, attention_mask=None)
-            x = result[0] if isinstance(result, tuple) else result
-        return [*found, encoder.layer_norm(x)]
-
-    def log_mel(self, samples: Tensor) -> Tensor:
-        """[B, T] -> [B, bands, frames], as Whisper's feature extractor computes it (arXiv 2212.04356, section 2.2)."""
-        window = self.get_buffer("window")
-        spectrum = torch.stft(samples, WHISPER_FFT, WHISPER_HOP, window=window, return_complex=True)[..., :-1]
-        power = spectrum.real.square() + spectrum.imag.square()
-        mel = (self.get_buffer("mel") @ power).clamp_min(1e-10).log10()
-        return (torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
 
 
 def _from_transformers(folder: Path, entry: str) -> tuple[nn.Module, int]:

@@ -151,8 +151,9 @@ class LossRecipe(Table):
     perceptual: Weight = 0.0
     """Distance of the features that ``perceptual_encoder`` finds in decoded and real audio."""
     perceptual_encoder: str = ""
-    """A local encoder: a codec of this package (name or folder), a transformers folder (Whisper, wav2vec 2.0, HuBERT,
-    WavLM), or a file of ``torch.export`` (.pt2) or TorchScript that maps samples [B, T] to features, or to a list."""
+    """"whisper" (Whisper base, of the extras 'wer' and 'lm'), or a local encoder: a codec of this package (name or
+    folder), a transformers folder (Whisper, wav2vec 2.0, HuBERT, WavLM), or a file of ``torch.export`` (.pt2) or
+    TorchScript that maps samples [B, T] to features, or to a list."""
     perceptual_rate: Annotated[int, Range(1000, 1_000_000)] = 16000
     """Sample rate in Hz that such a file takes."""
     semantic: Weight = 0.0

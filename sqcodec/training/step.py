@@ -89,7 +89,8 @@ class Step(nn.Module):
         if self.intelligibility is not None:
             terms["intelligibility"] = self.intelligibility(output, target)
         if self.perceptual is not None:
-            terms["perceptual"] = self.perceptual(output, target)
+            with self._autocast(samples):
+                terms["perceptual"] = self.perceptual(output, target)
         assert quantized.source is not None
         if self.semantic is not None and teacher is not None:
             terms["semantic"] = semantic_loss(self.semantic(self._read(quantized).float()), teacher)
