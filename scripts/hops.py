@@ -18,7 +18,7 @@ from types import CodeType, FrameType
 
 import sqcodec
 from sqcodec import container
-from sqcodec.cli.common import code_header
+from sqcodec.cli.jobs import code_header
 
 PACKAGE = Path(sqcodec.__file__).parent
 DATA = Path(__file__).resolve().parent.parent / "tests/data"

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 
 
@@ -29,6 +29,12 @@ def require(module: str, extra: str, what: str, otherwise: str = "") -> ModuleTy
             f"{what} needs the package '{missing.split('.')[0]}' ({error}). "
             f"Install it with: pip install 'sqcodec[{extra}]'" + (f". {otherwise}" if otherwise else "")
         ) from error
+
+
+def require_all(modules: Iterable[str], extra: str, what: str) -> None:
+    """``require`` for each of the modules."""
+    for module in modules:
+        require(module, extra, what)
 
 
 def version(package: str) -> str:

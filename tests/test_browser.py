@@ -21,7 +21,7 @@ from entropy_helpers import random_predictor
 
 from sqcodec import audio, cli, container
 from sqcodec.cli import demo
-from sqcodec.cli.common import code_header
+from sqcodec.cli.jobs import code_header
 from sqcodec.codec import Codec
 from sqcodec.entropy import PREDICTOR_NAME, BlockWriter
 

@@ -16,8 +16,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from .common import Parser, UsageError, describe, printable
 from .files import PlanError
+from .parser import Parser, UsageError, describe, printable
 
 MODULES = (
     "encode", "decode", "cut", "stream", "export", "demo", "bench", "info", "models", "prepare", "training", "study",

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING
 
-from .common import Coded, check_output, code_header, report, report_failure
 from .files import PIPE, Job
+from .jobs import Coded, check_output, code_header, report, report_failure
 
 if TYPE_CHECKING:
     import numpy as np

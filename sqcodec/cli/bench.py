@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sqcodec.extras import require
+from sqcodec.extras import require, require_all
 
-from .common import add_options, load_codec, positive
+from .options import add_options, load_codec, positive
 
 if TYPE_CHECKING:
     from sqcodec.codec import Codec
@@ -151,9 +151,9 @@ def _completed(codec: Codec, length: int, piece: int) -> list[tuple[int, int]]:
 
 def _onnx_cases(codec: Codec, samples: Any, tokens: Any, arguments: argparse.Namespace) -> list[Case]:
     """The exported graphs, which take whole frames of one channel."""
-    for package in ("onnx", "onnxruntime", "onnx_ir"):
-        require(package, "onnx", "--onnx")
-    from sqcodec.export.onnx import OnnxCoder, export_onnx
+    from sqcodec.export.onnx import PACKAGES, OnnxCoder, export_onnx
+
+    require_all(PACKAGES, "onnx", "--onnx")
 
     frame, each = codec.hop_length * codec.config.tokens_per_frame, codec.config.tokens_per_frame
     pieces = _completed(codec, samples.shape[1], max(1, round(arguments.stream * codec.sample_rate / 1000)))

@@ -5,18 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .common import (
-    Coded,
-    Progress,
-    UsageError,
-    add_inputs,
-    add_options,
-    add_rate_options,
-    read_input,
-    run_jobs,
-    write_output,
-)
 from .files import CODE_EXTENSION, PIPE, Job, plan
+from .jobs import Coded, Progress, read_input, run_jobs, write_output
+from .options import add_inputs, add_options, add_rate_options
+from .parser import UsageError
 
 if TYPE_CHECKING:
     from sqcodec.container import CodeHeader

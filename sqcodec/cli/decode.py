@@ -8,17 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from .common import (
-    Coded,
-    Progress,
-    add_coding_options,
-    add_inputs,
-    binary_stdout,
-    load_codec,
-    read_input,
-    run_jobs,
-)
 from .files import CODE_EXTENSION, PIPE, Job, plan
+from .jobs import Coded, Progress, binary_stdout, read_input, run_jobs
+from .options import add_coding_options, add_inputs, load_codec
 
 if TYPE_CHECKING:
     from sqcodec.codec import Codec

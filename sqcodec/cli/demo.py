@@ -17,7 +17,8 @@ from pathlib import Path
 from sqcodec.extras import require
 from sqcodec.files import beside, published, write_atomically
 
-from .common import describe, load_codec
+from .options import load_codec
+from .parser import describe
 
 RUNTIME = "onnxruntime-web@1.30.0"
 RUNTIME_FILES = (

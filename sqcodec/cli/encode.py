@@ -8,21 +8,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .batches import encode_groups, split_jobs
-from .common import (
-    DEFAULT_MODEL,
-    Coded,
-    Progress,
-    add_coding_options,
-    add_inputs,
-    add_rate_options,
-    code_header,
-    do_jobs,
-    finish,
-    load_codec,
-    report_failure,
-    write_output,
-)
 from .files import CODE_EXTENSION, PIPE, Job, plan
+from .jobs import Coded, Progress, code_header, do_jobs, finish, report_failure, write_output
+from .options import DEFAULT_MODEL, add_coding_options, add_inputs, add_rate_options, load_codec
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import DEFAULT_MODEL, UsageError, add_options, check_new, positive, set_threads, show_log
+from .options import DEFAULT_MODEL, add_options, check_new, positive, set_threads, show_log
+from .parser import UsageError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,10 +8,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from sqcodec.extras import require
+from sqcodec.extras import require_all
 
-from .common import Renamed, UsageError, add_options, positive, printable
 from .files import expand_globs
+from .options import add_options, positive
+from .parser import Renamed, UsageError, printable
 
 _EXAMPLE = """examples:
   sqcodec evaluate clips/ --model speech-3k --baselines opus:6,codec2:3200 --out report
@@ -58,8 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluates, writes the reports, prints the table. Exit 1 where a model failed on a clip."""
     if bool(arguments.inputs) == bool(arguments.data):
         raise UsageError("name audio files, folders or manifests, first or behind --data, one of the two")
-    for package in ("scipy", "matplotlib", "jinja2"):
-        require(package, "eval", "evaluate")
+    require_all(("scipy", "matplotlib", "jinja2"), "eval", "evaluate")
     from tqdm import tqdm
 
     from sqcodec.evaluation.evaluate import Options, evaluate

@@ -7,9 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from sqcodec.extras import require
+from sqcodec.extras import require, require_all
 
-from .common import add_options, check_new, load_codec
+from .options import add_options, check_new, load_codec
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -34,9 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Export and check; exit status 1 where the check fails."""
     if arguments.format == "transformers":
         return _export_transformers(arguments)
-    for package in ("onnx", "onnxruntime", *(("onnx_ir",) if arguments.int8 else ())):
-        require(package, "onnx", "export onnx")
-    from sqcodec.export.onnx import FILES, check_onnx, export_onnx
+    from sqcodec.export.onnx import FILES, PACKAGES, check_onnx, export_onnx
+
+    require_all(PACKAGES, "onnx", "export onnx")
 
     folder = Path(arguments.folder)
     for name in FILES:

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .common import add_options, describe, printable
 from .files import CODE_EXTENSION, PIPE
+from .options import add_options
+from .parser import describe, printable
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

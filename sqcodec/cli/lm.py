@@ -6,7 +6,8 @@ import argparse
 
 from sqcodec.extras import require
 
-from .common import UsageError, add_options, check_new, printable, set_threads, show_log
+from .options import add_options, check_new, set_threads, show_log
+from .parser import UsageError, printable
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

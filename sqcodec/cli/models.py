@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import UsageError, add_options
+from .options import add_options
+from .parser import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor

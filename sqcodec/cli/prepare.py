@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .common import UsageError, add_corpus, add_options, check_new, corpus, printable, show_log
+from .options import add_corpus, add_options, check_new, corpus, show_log
+from .parser import UsageError, printable
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

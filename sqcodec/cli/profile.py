@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from .common import add_options
+from .options import add_options
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

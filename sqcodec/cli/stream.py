@@ -7,15 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import (
-    UsageError,
-    add_options,
-    add_rate_options,
-    binary_stdout,
-    load_codec,
-    positive,
-    printable,
-)
+from .jobs import binary_stdout
+from .options import add_options, add_rate_options, load_codec, positive
+from .parser import UsageError, printable
 from .pcm import PCMReader, PCMWriter
 from .token_stream import TokenFormat, read_header
 

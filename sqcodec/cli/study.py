@@ -6,7 +6,7 @@ import argparse
 
 from sqcodec.extras import require
 
-from .common import add_options, show_log
+from .options import add_options, show_log
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

@@ -11,19 +11,8 @@ from typing import TYPE_CHECKING
 
 from sqcodec.extras import require
 
-from .common import (
-    DEFAULT_MODEL,
-    TOKEN_MODEL,
-    Renamed,
-    UsageError,
-    add_corpus,
-    add_options,
-    add_rate_options,
-    corpus,
-    load_codec,
-    positive,
-    printable,
-)
+from .options import DEFAULT_MODEL, TOKEN_MODEL, add_corpus, add_options, add_rate_options, corpus, load_codec, positive
+from .parser import Renamed, UsageError, printable
 
 if TYPE_CHECKING:
     from sqcodec.tokens.worker import ShardResult

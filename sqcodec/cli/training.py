@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .common import add_options, positive, set_threads, show_log
+from .options import add_options, positive, set_threads, show_log
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

@@ -29,6 +29,8 @@ from sqcodec.nn import FrameNetwork
 from sqcodec.nn.incremental import DecoderSteps, EncoderSteps
 
 OPSET = 17
+PACKAGES = ("onnx", "onnxruntime", "onnx_ir")
+"""Of the extra ``onnx``: what writing and checking the files takes."""
 FILES = ("encoder.onnx", "decoder.onnx", "model.json")
 
 
@@ -184,8 +186,12 @@ def _store(path: Path, int8: bool) -> None:
         return
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    logger = logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer")
-    logger.setLevel(logging.WARNING)  # it reports every node
     quantizer = MatMulNBitsQuantizer(model, bits=8, block_size=32, is_symmetric=True, accuracy_level=4)
-    quantizer.process()
+    logger = logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer")
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # it reports every node
+    try:
+        quantizer.process()
+    finally:
+        logger.setLevel(level)
     quantizer.model.save_model_to_file(str(path), False)

@@ -8,7 +8,7 @@ from cli_helpers import HOP, decode, encode, failure, speech, tiny_config
 
 import sqcodec
 from sqcodec import audio, cli
-from sqcodec.cli import common
+from sqcodec.cli import options
 from sqcodec.nn import build_network
 
 
@@ -72,4 +72,4 @@ def test_import_of_what_is_not_there(capsys):
 def test_default_model_is_the_registry_s():
     from sqcodec import registry
 
-    assert common.DEFAULT_MODEL == registry.DEFAULT_MODEL
+    assert options.DEFAULT_MODEL == registry.DEFAULT_MODEL

@@ -66,7 +66,7 @@ def test_no_verb_lists_them(capsys) -> None:
 
 @pytest.mark.parametrize("verb", ["tokens", "token-report", "prepare"])
 def test_a_corpus_is_given_first_or_behind_data(verb: str) -> None:
-    from sqcodec.cli.common import corpus
+    from sqcodec.cli.options import corpus
 
     out = ["--out", "x"] if verb != "token-report" else []
     for given in (["recordings"], ["--data", "recordings"]):
