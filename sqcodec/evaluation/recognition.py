@@ -78,7 +78,7 @@ def check_second() -> None:
     check=check_second,
 )
 def second_opinion(pair: Pair) -> dict[str, float]:
-    """WER in % of PocketSphinx (hidden Markov models, English), against the transcript or what it hears in the original.
+    """WER in % of PocketSphinx (Markov models, English), against the transcript or what it hears in the reference.
 
     For codecs that trained with features of Whisper: a recogniser that is no kin of it. It makes errors in one word of
     four in clean speech; the system ``original`` says how many.
