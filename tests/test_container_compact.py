@@ -111,13 +111,13 @@ def damaged(good: bytes, rng: np.random.Generator, trial: int) -> bytes:
         name = ("num_samples", "num_tokens", "num_channels", "sample_rate", "original_sample_rate")[rng.integers(5)]
         more = {"codebook_size": 2 ** int(rng.integers(1, 63)), "levels": None} if trial % 2 else {}
         with contextlib.suppress(ContainerError):  # no writer writes such a header
-            head = container._dump_header(replace(header, **{name: value}, **more))
+            head = container.dump_header(replace(header, **{name: value}, **more))
             bad[:start], start = head, len(head)
     else:  # one block of noise or of nothing that claims to hold many tokens
         noise = rng.bytes(rng.integers(1, 300)) if trial % 2 else rng.bytes(2) + bytes(rng.integers(300))
         count = int(2 ** rng.uniform(0, np.log2(40 * len(noise))))
         block = varint(count) + varint(len(noise)) + noise
-        head = container._dump_header(replace(header, num_tokens=count))
+        head = container.dump_header(replace(header, num_tokens=count))
         bad, start = bytearray(head + good[start : start + 8] + block + bytes(4)), len(head)
     if trial % 5 and len(bad) > start + 4:
         bad[start - 4 : start] = zlib.crc32(bytes(bad[: start - 4])).to_bytes(4, "little")

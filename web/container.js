@@ -1,4 +1,4 @@
-// The .sqc file: tokens of one recording as bytes. Specified in docs/code-file.md; sqcodec/container.py is the reference.
+// The .sqc file: tokens of one recording as bytes. Specified in docs/code-file.md; sqcodec/container/ is the reference.
 // Payload kind 1 (entropy coded) is read with a predictor (predictor.js); what is written here is of kind 0.
 
 const MAGIC = [0x89, 0x53, 0x51, 0x43];
