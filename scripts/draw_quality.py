@@ -20,7 +20,7 @@ from sqcodec import plots
 IMAGES = Path(__file__).resolve().parent.parent / "docs/images"
 OURS, OTHERS, PUBLISHED = "#c2255c", "#495057", "#868e96"
 OFFSETS = {
-    "speech-1k": (8, -12, "left"),
+    "speech-1k": (8, -4, "left"),
     "speech-3k": (8, -4, "left"),
     "BigCodec": (0, 9, "center"),
     "MOSS-Nano": (0, 9, "center"),
@@ -47,8 +47,8 @@ def main(output: Path) -> None:
     axes.plot([], [], "o", color=OURS, label="sqcodec: " + data["measured"]["title"])
     axes.plot([], [], "o", color=OTHERS, label="others, same clips")
     axes.plot([], [], "D:", color=PUBLISHED, markerfacecolor="white", label=data["published"]["title"])
-    axes.set(xscale="log", xlim=(0.7, 11), ylim=(1.1, 3.15), xlabel="bit rate (kbit/s)", ylabel="PESQ-WB (quality)")
-    axes.set_xticks([1, 2, 3, 4, 6, 8], ["1", "2", "3", "4", "6", "8"])
+    axes.set(xscale="log", xlim=(0.45, 11), ylim=(1.1, 3.2), xlabel="bit rate (kbit/s)", ylabel="PESQ-WB (quality)")
+    axes.set_xticks([0.5, 1, 2, 3, 4, 6, 8], ["0.5", "1", "2", "3", "4", "6", "8"])
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)

@@ -23,8 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 COPIED = {
     "models/speech-3k.md": "sqcodec/models/speech-3k/CARD.md",
     "models/speech-1k.md": "sqcodec/models/speech-1k/CARD.md",
-    "models/speech-1k-v2.md": "sqcodec/models/speech-1k-v2/CARD.md",
+    "models/speech-1k-v1.md": "sqcodec/models/speech-1k-v1/CARD.md",
     "models/speech-3k-v1.md": "sqcodec/models/speech-3k-v1/CARD.md",
+    "models/speech-3k-v2.md": "sqcodec/models/speech-3k-v2/CARD.md",
     "results/codecs.md": "egs/mini/codec1/RESULTS.md",
     "results/quantizers.md": "egs/mini/quantizers/RESULTS.md",
     "results/language-model.md": "egs/mini/lm1/RESULTS.md",

@@ -258,7 +258,7 @@ def test_one_model_is_a_curve_of_several_rates(clips: Path, nested_home: Path, m
 def test_each_model_takes_the_rates_that_it_has() -> None:
     from sqcodec.cli.evaluate import _at_rates
 
-    models = ["speech-3k", "speech-1k", "speech-1k-v2"]
+    models = ["speech-3k", "speech-1k-v1", "speech-1k"]
     assert _at_rates(models, "0.5,1,1.5,3") == [
-        "speech-3k:1.5", "speech-3k:3", "speech-1k", "speech-1k-v2:0.5", "speech-1k-v2:1"
+        "speech-3k:1.5", "speech-3k:3", "speech-1k-v1", "speech-1k:0.5", "speech-1k:1", "speech-1k:1.5"
     ]  # fmt: skip

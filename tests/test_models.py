@@ -82,7 +82,7 @@ def test_extremes_do_not_explode(codec: Codec) -> None:
 
 @pytest.mark.parametrize(
     "name, recipe_name",
-    [("speech-3k", "speech_3k_gan"), ("speech-1k", "mini_speech_1k_gan"), ("speech-1k-v2", "speech_1k_gan")],
+    [("speech-3k", "speech_3k_gan"), ("speech-1k", "speech_1k_gan")],
 )
 def test_fine_tuning_starts_with_the_discriminators_that_ship(name: str, recipe_name: str) -> None:
     """Those of the recipe's kind, already able to tell the model's own output from the recording."""
@@ -102,4 +102,4 @@ def test_fine_tuning_starts_with_the_discriminators_that_ship(name: str, recipe_
     with torch.no_grad():
         scores = torch.cat([score.flatten(1) for score in adversary.network(both).scores], dim=1)
     heard, refused = scores.mean(1).tolist()
-    assert 0.4 < refused + 0.03 < heard < 0.8  # of 0.5 where they cannot tell; fresh ones give about 0
+    assert 0.3 < refused + 0.03 < heard < 0.8  # of 0.5 where they cannot tell; fresh ones give about 0

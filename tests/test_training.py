@@ -181,7 +181,8 @@ def narrow(recipe: Recipe) -> Recipe:
     train |= {"accumulate": 1, "compile": False, "bf16": False, "tensorboard": False}
     data = {"manifest": str(DATA), "split": "", "validation_split": "", "validation_speakers": []}
     data |= {"validation_share": 0.0, "validation_clips": 1, "validation_seconds": 0.5}
-    data |= {"segment_seconds": 0.3, "batch_size": 2, "workers": 0}
+    seconds = 0.6 if recipe.loss.intelligibility else 0.3
+    data |= {"segment_seconds": seconds, "batch_size": 2, "workers": 0}
     gan = {"start_step": 0, "alone_steps": 0, "ramp_steps": 0, "update_every": 1, "crop_seconds": 0.2, "crop_batch": 0}
     gan |= {"periods": (2, 3), "period_channels": (4, 4), "stft_channels": 4}
     return dataclasses.replace(

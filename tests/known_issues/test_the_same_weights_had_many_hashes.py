@@ -30,7 +30,7 @@ from sqcodec.tokens.corpus import model_info
 
 DATA = Path(__file__).parents[1] / "data"
 FORMER = {
-    "speech-1k": "f2654d39949ce8556b989ba4660237c84ad920414a1d4799eb1fc8a1cf0997c6",
+    "speech-1k-v1": "f2654d39949ce8556b989ba4660237c84ad920414a1d4799eb1fc8a1cf0997c6",
     "speech-3k-v1": "fa0d697885a5feabc5e4721d720581dcac6e597874bc60f8667a1f3027d75782",
 }
 """What the files of the shipped models carried before: the sha256 of model.safetensors."""
@@ -162,13 +162,13 @@ def test_a_code_file_with_the_former_hash_decodes(tmp_path: Path) -> None:
 def test_a_corpus_begun_under_the_former_hash_goes_on(tmp_path: Path) -> None:
     from sqcodec.tokens.corpus import INDEX, read_index, tokenize
 
-    totals = tokenize(DATA, tmp_path / "out", model="speech-1k", shard_clips=2)
+    totals = tokenize(DATA, tmp_path / "out", model="speech-1k-v1", shard_clips=2)
     index = tmp_path / "out" / INDEX
-    index.write_text(json.dumps(read_index(tmp_path / "out") | {"weights_hash": FORMER["speech-1k"]}))
+    index.write_text(json.dumps(read_index(tmp_path / "out") | {"weights_hash": FORMER["speech-1k-v1"]}))
     (tmp_path / "out" / "shards" / "part-00001.json").unlink()
-    assert tokenize(DATA, tmp_path / "out", model="speech-1k", shard_clips=2) == totals
-    assert read_index(tmp_path / "out")["weights_hash"] == FORMER["speech-1k"]
-    assert model_info(registry.find_model("speech-1k")).weights_hash == registry.read_index()["speech-1k"]["hash"]
+    assert tokenize(DATA, tmp_path / "out", model="speech-1k-v1", shard_clips=2) == totals
+    assert read_index(tmp_path / "out")["weights_hash"] == FORMER["speech-1k-v1"]
+    assert model_info(registry.find_model("speech-1k-v1")).weights_hash == registry.read_index()["speech-1k-v1"]["hash"]
 
 
 def test_one_setting_edited_in_the_folder_is_noticed(tiny_config: ModelConfig, tensors: dict, tmp_path: Path) -> None:
