@@ -154,8 +154,11 @@ def test_whisper_of_a_ctranslate2_file_is_transformers(tmp_path, monkeypatch, sp
     write_ctranslate2(tmp_path / "model.bin", half)
     assert torch.allclose(whisper_states()(samples)[-1], expected[-1], atol=0.05)
     integers = stored | {"encoder/conv1/weight": np.zeros((16, 80, 3), np.int8)}
-    for tensors, version, message in ((integers, 6, "'encoder/conv1/weight' is stored in integers"),
-                                      (stored, 5, "version 5 of the format; 6 is known")):
+    for tensors, version, message in (
+        (integers, 6, "'encoder/conv1/weight' is stored in integers"),
+        (stored, 5, "version 5 of the format; 6 is known"),
+        ({"decoder/unknown": stored["decoder/unknown"]}, 6, "it has no encoder like Whisper's"),
+    ):
         write_ctranslate2(tmp_path / "model.bin", tensors, version)
         with pytest.raises(ValueError, match=rf"model\.bin' is no CTranslate2 .*: {message}"):
             whisper_states()

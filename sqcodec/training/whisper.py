@@ -137,6 +137,8 @@ def read_ctranslate2(path: Path) -> dict[str, Tensor]:
                     found[name] = torch.tensor(int.from_bytes(file.read(length), "little"))
                 else:
                     raise ValueError(f"'{name}' is stored in integers: weights in float16 or float32 are needed")
+            if "encoder/conv1/weight" not in found:
+                raise ValueError("it has no encoder like Whisper's")
         except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
             raise ValueError(f"'{path}' is no CTranslate2 model that can be trained with: {error}") from error
     return found
