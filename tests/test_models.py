@@ -102,4 +102,4 @@ def test_fine_tuning_starts_with_the_discriminators_that_ship(name: str, recipe_
     with torch.no_grad():
         scores = torch.cat([score.flatten(1) for score in adversary.network(both).scores], dim=1)
     heard, refused = scores.mean(1).tolist()
-    assert 0.3 < refused + 0.03 < heard < 0.8  # of 0.5 where they cannot tell; fresh ones give about 0
+    assert 0.4 < heard < 0.8 and 0.3 < refused < heard - 0.2  # both 0.5 where they cannot tell; fresh ones give about 0

@@ -151,9 +151,8 @@ def _completed(codec: Codec, length: int, piece: int) -> list[tuple[int, int]]:
 
 def _onnx_cases(codec: Codec, samples: Any, tokens: Any, arguments: argparse.Namespace) -> list[Case]:
     """The exported graphs, which take whole frames of one channel."""
-    from sqcodec.export.onnx import PACKAGES, OnnxCoder, export_onnx
-
-    require_all(PACKAGES, "onnx", "--onnx")
+    require_all(("onnx", "onnxruntime", "onnx_ir"), "onnx", "--onnx")
+    from sqcodec.export.onnx import OnnxCoder, export_onnx
 
     frame, each = codec.hop_length * codec.config.tokens_per_frame, codec.config.tokens_per_frame
     pieces = _completed(codec, samples.shape[1], max(1, round(arguments.stream * codec.sample_rate / 1000)))

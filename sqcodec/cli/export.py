@@ -34,9 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Export and check; exit status 1 where the check fails."""
     if arguments.format == "transformers":
         return _export_transformers(arguments)
-    from sqcodec.export.onnx import FILES, PACKAGES, check_onnx, export_onnx
-
-    require_all(PACKAGES, "onnx", "export onnx")
+    require_all(("onnx", "onnxruntime", *(("onnx_ir",) if arguments.int8 else ())), "onnx", "export onnx")
+    from sqcodec.export.onnx import FILES, check_onnx, export_onnx
 
     folder = Path(arguments.folder)
     for name in FILES:

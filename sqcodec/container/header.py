@@ -212,4 +212,5 @@ class _Fields:
 
 
 def crc(data: bytes | memoryview) -> bytes:
+    """CRC-32, four bytes, the lowest first."""
     return zlib.crc32(data).to_bytes(CRC_BYTES, "little")

